@@ -446,6 +446,16 @@ def test_the_last_user_is_rejected_if_others_were_taken_before(deployment, crm, 
     assert delivery["tallies"]["add"]["rejected"] == {"status 422": 1}
 
 
+def test_users_of_an_earlier_date_do_not_vouch_for_the_file(deployment, crm):
+    """It may have changed since."""
+    log(deployment, status="accepted", as_of=MONDAY - timedelta(days=7))
+    with Playing(always=(422, {}, {})) as receiver:
+        delivery = send(deployment, crm(receiver), **BEST)
+
+    assert "accepted nobody" in delivery["failure"]
+    assert delivery["pending"] == 10
+
+
 def test_what_is_answered_late_was_said_of_the_request_s_moment(deployment, crm):
     """A delivery that slept meanwhile says nothing newer than the one after it."""
 

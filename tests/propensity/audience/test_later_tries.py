@@ -123,6 +123,26 @@ def test_a_date_of_the_control_group_alone_takes_off_who_has_left(deployment, cr
     assert done["tallies"]["remove"]["accepted"] == len(listed)
 
 
+def test_a_user_is_taken_off_with_what_the_list_was_last_sent(deployment, crm):
+    """A receiver may find them by any of it."""
+    best = {"top": 1, "control": "0%"}
+    with Receiver() as receiver:
+        folder = crm(receiver, remove=True)
+        file = folder / "destinations" / "crm.toml"
+        file.write_text(file.read_text().replace("{probability}", "{city}"))
+        for city in ("Bonn", "Köln"):
+            sql = f"SELECT user_id, '{city}' AS city FROM publication"
+            (folder / "winback.sql").write_text(sql)
+            send(deployment, folder, **best)
+            next_week(deployment, {"u199": 0.5, "u198": 0.4})
+        next_week(deployment, {"u198": 0.4})
+        send(deployment, folder, **best)
+        bodies = list(receiver.bodies.values())
+
+    [removed] = [body for body in bodies[2:] if b"u199" in body]
+    assert json.loads(removed)["users"] == [{"id": "u199", "p": "Köln"}]
+
+
 def test_an_audience_that_was_ended_waits_for_the_next_predictions(deployment, crm):
     """On the way to another destination, too, where nobody has asked for a date."""
     with Receiver() as receiver:
