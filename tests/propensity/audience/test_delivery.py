@@ -272,7 +272,8 @@ def test_a_large_request_has_several_rows_in_the_log(deployment, monkeypatch):
 
 def test_a_request_that_waits_is_sent_as_it_was_logged(deployment, crm):
     """With the users and the key that a receiver may know, which are as releases before
-    have written them. With a smaller batch its users are other requests."""
+    have written them. With a smaller batch its users are other requests, which are in
+    the log before they are sent, too."""
     users = [f"u{number}" for number in range(190, 200)]
     content = ["ga4_purchase", "winback", str(MONDAY), "add", "crm"]
     with Playing(always=CLOSED) as receiver:
@@ -288,6 +289,8 @@ def test_a_request_that_waits_is_sent_as_it_was_logged(deployment, crm):
         delivery = send(deployment, smaller, **BEST)
 
     keys = [headers["Idempotency-Key"] for _, _, headers, _ in receiver.heard]
+    rows = deployment.rows("SELECT request, status FROM ma_audience_requests")
+    assert {*keys} == {row["request"] for row in rows if row["status"] == "pending"}
     assert key == hashed.hexdigest()[:32]
     assert keys[:2] == [key, key]
     assert len({*keys[2:]} - {key}) == 3

@@ -13,6 +13,7 @@ from offline import forget
 from propensity.audience import run
 from propensity.errors import RequestError
 from propensity.settings import Settings
+from propensity.tables.audiences import AUDIENCE_MEMBERS
 from tests.propensity.audience.conftest import (
     act,
     ledger,
@@ -141,6 +142,20 @@ def test_a_user_is_taken_off_with_what_the_list_was_last_sent(deployment, crm):
 
     [removed] = [body for body in bodies[2:] if b"u199" in body]
     assert json.loads(removed)["users"] == [{"id": "u199", "p": "Köln"}]
+
+
+def test_who_is_treated_stays_though_earlier_members_are_not_stored(deployment, crm):
+    """Their retention may be shorter than that of the lists."""
+    best = {"top": 2, "control": "0%"}
+    with Receiver() as receiver:
+        folder = crm(receiver, remove=True)
+        send(deployment, folder, **best)
+        deployment.empty_tables([AUDIENCE_MEMBERS])
+        next_week(deployment, {"u199": 0.5, "u001": 0.4})
+        done = send(deployment, folder, **best)
+
+    assert ("remove", "u199") not in receiver.users
+    assert done["tallies"]["remove"]["sent"] == 1
 
 
 def test_an_audience_that_was_ended_waits_for_the_next_predictions(deployment, crm):
