@@ -158,6 +158,23 @@ def test_who_is_treated_stays_though_earlier_members_are_not_stored(deployment, 
     assert done["tallies"]["remove"]["sent"] == 1
 
 
+def test_why_a_user_was_refused_is_known_of_the_next_request_too(deployment, crm):
+    """The file was corrected, so it is another request, and is tried last again."""
+    best = {"top": 1, "control": "0%"}
+    with Playing(always=(422, {}, {})) as receiver:
+        folder = crm(receiver)
+        send(deployment, folder, **best)
+        file = folder / "destinations" / "crm.toml"
+        file.write_text(file.read_text().replace("p =", "chance ="))
+        receiver.always = (503, {}, {})
+        deployment.clock.advance(900)
+        send(deployment, folder, **best)
+    rows = deployment.rows("SELECT request FROM ma_audience_requests")
+
+    assert len({row["request"] for row in rows}) == 2
+    assert [row["reason"] for row in ledger(deployment)] == ["status 422"]
+
+
 def test_an_audience_that_was_ended_waits_for_the_next_predictions(deployment, crm):
     """On the way to another destination, too, where nobody has asked for a date."""
     with Receiver() as receiver:
