@@ -78,7 +78,7 @@ imports: setup ## import every module, and run no test
 	@$(BIN)/python -m pytest --collect-only -q tests >$(VENV)/imports || { cat $(VENV)/imports; exit 1; }
 
 check: $(STAMP) ## formatting, lint and types; of scripts, too
-	@$(BIN)/shellcheck .ci/run deploy/*.sh 0*/*.sh
+	@$(BIN)/shellcheck .ci/run deploy/lock.sh deploy/python.sh 0*/*.sh
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy

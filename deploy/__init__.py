@@ -7,12 +7,11 @@ manual.
 ``new``            the folder of a new deployment, a copy of ``template/``
 ``stage``          the folder that a deploy uploads
 ``render``         what Terraform reads
-``__main__``       what the shell scripts ask
+``shell``          commands, run or printed
 
-``function.sh`` deploys one, ``schedule.sh`` schedules it; ``deploy_all.sh`` does all in
-order. ``common.sh`` has what the scripts share.
-``roles.sh`` comes before them; ``call.sh``, which sends a request by hand, and
-``operate.sh``, which runs a command, come after.
+``NAME.sh`` is the module ``NAME``: ``function`` deploys one, ``schedule`` schedules it;
+``deploy_all`` does all in order. ``roles`` comes before them; ``call``, which sends a
+request by hand, and ``operate``, which runs a command, come after.
 """
 
 from propensity.cli.errors import CommandError
@@ -20,3 +19,7 @@ from propensity.cli.errors import CommandError
 
 class DeploymentError(CommandError):
     """Something cannot be deployed as it is described; the message says what."""
+
+
+class UsageError(DeploymentError):
+    """A script does not take what it was told."""

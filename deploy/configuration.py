@@ -202,18 +202,20 @@ class DeploymentSettings:
         """Return the use cases that the clock calls a function for."""
         return function.schedule.called_for(self.loaded) if function.schedule else []
 
+    def calls(self, function: Function) -> dict[str, str]:
+        """Return the use case that each schedule of a function calls it for, by the
+        schedule's name; "" where it calls once."""
+        name = self.name(function.target)
+        if not function.schedule:
+            return {}
+        if not function.schedule.per_use_case:
+            return {name: ""}
+        return {f"{name}-{dashed(one)}": one for one in self.called_for(function)}
+
     @property
     def schedules(self) -> list[str]:
-        """Return the names of the jobs of Cloud Scheduler, as deploy/schedule.sh has
-        them."""
-        names = list[str]()
-        for function in self.functions:
-            name = self.name(function.target)
-            if function.schedule and function.schedule.per_use_case:
-                names += [f"{name}-{dashed(one)}" for one in self.called_for(function)]
-            elif function.schedule:
-                names.append(name)
-        return names
+        """Return the names of the jobs of Cloud Scheduler."""
+        return [name for function in self.functions for name in self.calls(function)]
 
 
 def dashed(name: str) -> str:

@@ -9,79 +9,88 @@ from deploy.functions import ROOT, Function
 
 # They are about a build, which an image that is there does not need.
 OF_BUILDS = ("--function=", "--no-automatic-updates")
+# Cloud Run's names for values of settings.
+INGRESS = {"internal-and-gclb": "internal-and-cloud-load-balancing"}
+EGRESS = {"all": "all-traffic"}
 
 
-def of_function(
-    d: DeploymentSettings, function: Function, names: Mapping[str, str]
-) -> dict[str, list[str]]:
-    """
-    Return lists of words by the name that scripts call them by.
-
-    ``service`` deploys the function, ``taken`` does so by an image that is there;
-    ``common`` comes with both, and ``build`` with the first. ``clock`` schedules it:
-    ``called``, what for (use cases, or once, for none), and ``crons``, when for each.
-
-    Args:
-        names: Of accounts, the repository and such: those of ``deploy shell``.
-    """
+def service(d: DeploymentSettings, function: Function) -> list[str]:
+    """Return how a function runs."""
     flags = {"function": function.target, **function.flags}
     if function.is_public:
-        flags["ingress"] = names["ingress"]
-    flags["service-account"] = names[f"account_{function.target}"]
-    flags["set-env-vars"] = names["environment"]
+        flags["ingress"] = INGRESS.get(d.own["ingress"], d.own["ingress"])
+    flags["service-account"] = d.account(function.target)
+    flags["set-env-vars"] = environment(d)
     if not function.is_asynchronous:
         # As many threads as requests at once.
         flags["set-env-vars"] += f"{SEPARATOR}THREADS=1"
-    service = words(flags)
-    service.append(names["secret"] if function.needs_key else "--clear-secrets")
-    lists = {
-        "service": service,
-        "taken": [word for word in service if not word.startswith(OF_BUILDS)],
-        "common": common(names),
-        "build": build(names),
-    }
-    if function.schedule:
-        clock = dict(function.schedule.flags)
-        del clock["schedule"]
-        called = [""]
-        if function.schedule.per_use_case:
-            called = d.called_for(function)
-        lists["clock"] = words(clock)
-        lists["called"] = called
-        lists["crons"] = [d.cron(function, use_case) for use_case in called]
-    return lists
+    return words(flags) + [secret(d) if function.needs_key else "--clear-secrets"]
 
 
-def common(names: Mapping[str, str]) -> list[str]:
+def environment(d: DeploymentSettings) -> str:
+    """Return the variables of all functions, as a list of gcloud: ``^|^A=1|B=2``."""
+    assigned = [f"{name}={value}" for name, value in d.variables.items()]
+    return f"^{SEPARATOR}^{SEPARATOR.join(assigned)}"
+
+
+def secret(d: DeploymentSettings) -> str:
+    """Return the key of what reads the list of suppressed users."""
+    name = d.own["suppression_secret"]
+    if not name:
+        return "--clear-secrets"
+    return f"--set-secrets=PROPENSITY_SUPPRESSION_KEY={name}:latest"
+
+
+def of_image(service: list[str]) -> list[str]:
+    """Return how a function runs in an image that is there."""
+    return [word for word in service if not word.startswith(OF_BUILDS)]
+
+
+def common(d: DeploymentSettings) -> list[str]:
     """Return what all functions have in common; calling one needs a role."""
     flags = [
-        f"--project={names['project']}",
-        f"--region={names['region']}",
+        f"--project={d.project}",
+        f"--region={d.own['region']}",
         "--no-allow-unauthenticated",
-        set_or_cleared("vpc-connector", names["vpc_connector"]),
-        set_or_cleared("key", names["functions_kms_key"]),
+        set_or_cleared("vpc-connector", d.own["vpc_connector"]),
+        set_or_cleared("key", d.own["functions_kms_key"]),
     ]
-    if names["vpc_connector"]:
-        flags.append(f"--vpc-egress={names['vpc_egress']}")
+    if d.own["vpc_connector"]:
+        flags.append(f"--vpc-egress={egress(d)}")
     return flags
 
 
-def build(names: Mapping[str, str]) -> list[str]:
+def of_job(d: DeploymentSettings) -> list[str]:
+    """Return the network and the key of a job, which none needs to be cleared of."""
+    flags = list[str]()
+    if d.own["vpc_connector"]:
+        flags.append(f"--vpc-connector={d.own['vpc_connector']}")
+        flags.append(f"--vpc-egress={egress(d)}")
+    if d.own["functions_kms_key"]:
+        flags.append(f"--key={d.own['functions_kms_key']}")
+    return flags
+
+
+def egress(d: DeploymentSettings) -> str:
+    return EGRESS.get(d.own["vpc_egress"], d.own["vpc_egress"])
+
+
+def build(d: DeploymentSettings, repository: str) -> list[str]:
     """Return how functions are built."""
     version = (ROOT / "deploy" / "python-version").read_text("utf-8")
-    account = f"projects/{names['project']}/serviceAccounts/{names['account_build']}"
+    account = f"projects/{d.project}/serviceAccounts/{d.account('build')}"
     flags = [
         f"--base-image=python{version.strip().replace('.', '')}",
-        f"--image={names['repository']}",
+        f"--image={repository}",
         f"--build-service-account={account}",
-        set_or_cleared("build-worker-pool", names["worker_pool"]),
+        set_or_cleared("build-worker-pool", d.own["worker_pool"]),
     ]
-    if names["functions_kms_key"]:
+    if d.own["functions_kms_key"]:
         # Cloud Build's own disk has Google's key, which gcloud wants to be told.
         flags.append("--allow-unencrypted-build")
     index = "--clear-build-env-vars"
-    if names["package_index"]:
-        index = f"--set-build-env-vars=PIP_INDEX_URL={names['package_index']}"
+    if d.own["package_index"]:
+        index = f"--set-build-env-vars=PIP_INDEX_URL={d.own['package_index']}"
     return flags + [index]
 
 

@@ -12,6 +12,7 @@ runs functions from the same folders.
 
 from __future__ import annotations
 
+import argparse
 import glob
 import hashlib
 import shutil
@@ -19,9 +20,16 @@ import tempfile
 from pathlib import Path
 
 from deploy import DeploymentError
+from deploy.functions import ROOT, Function
+from deploy.shell import Shell
 from propensity import folders
 from propensity.errors import UseCaseError
 
+# A dry run of a deploy prints it.
+COMMAND = (
+    "$python -m deploy stage --deployment $file --function=$target --folder $folder"
+)
+WORDS = {"--function": None, "--folder": None}
 PACKAGE = "propensity"
 # What else is staged of the repository, for a folder with a link of this name.
 LINKED = {
@@ -96,6 +104,20 @@ def stage(
             shutil.rmtree(target)
         staged.rename(target)
     return target
+
+
+def locked(function: Function, folder: Path) -> str:
+    """Stage what a deploy uploads; return what its content is known by."""
+    requirements = function.requirements
+    stage(ROOT / function.folder, folder, requirements=requirements, locked=True)
+    return fingerprint(folder)
+
+
+def run(shell: Shell, options: argparse.Namespace) -> None:
+    """Stage a function, as a dry run prints it; print what its content is known by."""
+    function = shell.function(options.function)
+    if function:
+        print(locked(function, Path(options.folder)))
 
 
 def _own_use_cases(root: Path) -> dict[str, Path]:

@@ -1,4 +1,4 @@
-# What the code knows, as `python -m deploy variables` writes it, and what follows for this
+# What the code knows, as deploy/render.py writes it, and what follows for this
 # deployment.
 locals {
   plain_tables = jsondecode(file("${path.module}/generated/tables.json"))

@@ -10,13 +10,15 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
 
+from deploy.__main__ import main
 from deploy.functions import ROOT
 from tests.support.gcloud import SDK
 from tests.support.programs import execute
@@ -28,6 +30,7 @@ SETTINGS = {
     "DEPLOY_REGION": "us-central1",
     "DEPLOY_ALERT_EMAIL": "team@example.com",
 }
+FEW = {**SETTINGS, "DEPLOY_FUNCTIONS": "get_proba compact_features"}
 KEY = "projects/keys/locations/us-central1/keyRings/data/cryptoKeys/propensity"
 # Who is let in by another provider of identities, without a key.
 POOL = "principalSet://iam.googleapis.com/projects/1/locations/global"
@@ -66,8 +69,8 @@ def settings_file(folder: Path, settings: dict[str, str]) -> Path:
     return file
 
 
-# Stands in for gcloud, bq and terraform, for commands, and for sleep, which takes no
-# time: keeps what it is asked, and answers by rules.
+# Stands in for gcloud, bq and terraform, and for commands: keeps what it is asked, and
+# answers by rules.
 # In the shell, as a set-up asks some thirty times and Python would start for each.
 SHIM = """#!/bin/bash
 call="${0##*/} $*"
@@ -102,7 +105,9 @@ class Cloud:
     # What a call holds, the answer, the exit status, and how many times if not always.
     rules: list[tuple[str, str, int] | tuple[str, str, int, int]]
     # Those that are stood in for.
-    programs: tuple[str, ...] = ("gcloud", "bq", "terraform", "propensity", "sleep")
+    programs: tuple[str, ...] = ("gcloud", "bq", "terraform", "propensity")
+    # For how long a script has waited in this process.
+    pauses: list[float] = field(default_factory=list)
 
     def install(self) -> dict[str, str]:
         """Forget what was asked; return the environment that leads to the programs."""
@@ -132,10 +137,11 @@ class Cloud:
             status=None,
         )
 
-    @property
-    def work(self) -> Path:
-        """The folder where scripts keep what they made."""
-        return self.project / ".local/deploy/my-project-propensity"
+    def do(self, script: str, *words: str) -> int:
+        """Run a script in this process, with these programs on PATH alone."""
+        file = settings_file(self.folder, self.settings)
+        with patch.dict(os.environ, self.install()):
+            return main([script, "--deployment", str(file), *words])
 
     def variable(self, name: str) -> object:
         """What the last set-up had Terraform read."""
@@ -194,10 +200,17 @@ def cloud_of(folder: Path, project: Path) -> Cloud:
         ("--format=json --project=", "not there", 1),
         ("bq ", "", 1),
     ]
-    settings = {**SETTINGS, "DEPLOY_FUNCTIONS": "get_proba compact_features"}
-    return Cloud(folder, project, settings, rules)
+    return Cloud(folder, project, dict(FEW), rules)
 
 
 @pytest.fixture
 def cloud(tmp_path, project) -> Cloud:
     return cloud_of(tmp_path, project)
+
+
+@pytest.fixture
+def inside(cloud, monkeypatch) -> Cloud:
+    """A cloud for scripts that run in this process, where no pause takes time."""
+    monkeypatch.chdir(cloud.folder)
+    monkeypatch.setattr(time, "sleep", cloud.pauses.append)
+    return cloud

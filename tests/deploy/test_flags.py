@@ -6,64 +6,60 @@ import pytest
 
 from deploy import configuration, flags, functions
 from deploy.flags import OF_BUILDS
-from tests.deploy.conftest import WHOLE
-
-NAMES = {
-    "project": "p",
-    "region": "r",
-    "account_build": "build@p",
-    "repository": "r-docker.pkg.dev/p/x",
-    "vpc_connector": "",
-    "vpc_egress": "all-traffic",
-    "functions_kms_key": "",
-    "worker_pool": "",
-    "package_index": "",
-}
+from tests.deploy.conftest import KEY, SETTINGS, WHOLE
 
 
 @pytest.mark.parametrize(
-    ("names", "told"),
+    ("settings", "told"),
     [
         ({}, ["--clear-vpc-connector", "--clear-key"]),
-        ({"vpc_connector": "c"}, ["--vpc-connector=c", "--vpc-egress=all-traffic"]),
-        ({"functions_kms_key": "k"}, ["--key=k", "--clear-vpc-connector"]),
+        (
+            {"DEPLOY_VPC_CONNECTOR": "c", "DEPLOY_VPC_EGRESS": "all"},
+            ["--vpc-connector=c", "--vpc-egress=all-traffic"],
+        ),
+        ({"DEPLOY_FUNCTIONS_KMS_KEY": KEY}, [f"--key={KEY}", "--clear-vpc-connector"]),
     ],
 )
-def test_what_is_set_no_more_is_taken_away(names, told):
+def test_what_is_set_no_more_is_taken_away(settings, told):
     """Egress is only said of a connector. Nobody calls without a role."""
-    common = flags.common(NAMES | names)
+    common = flags.common(configuration.of(SETTINGS | settings))
 
     assert {*told, "--no-allow-unauthenticated"} <= {*common}
-    assert ("--vpc-egress=all-traffic" in common) == ("vpc_connector" in names)
+    has_egress = any("egress" in word for word in common)
+    assert has_egress == ("DEPLOY_VPC_CONNECTOR" in settings)
 
 
 @pytest.mark.parametrize(
-    ("names", "told"),
+    ("name", "value", "told"),
     [
-        ({}, ["--clear-build-worker-pool", "--clear-build-env-vars"]),
-        ({"worker_pool": "w"}, ["--build-worker-pool=w"]),
+        ("DEPLOY_CALLERS", "", "--clear-build-worker-pool --clear-build-env-vars"),
         (
-            {"package_index": "https://i"},
-            ["--set-build-env-vars=PIP_INDEX_URL=https://i"],
+            "DEPLOY_WORKER_POOL",
+            "projects/p/locations/l/workerPools/w",
+            "--build-worker-pool=projects/p/locations/l/workerPools/w",
         ),
-        ({"functions_kms_key": "k"}, ["--allow-unencrypted-build"]),
+        (
+            "DEPLOY_PACKAGE_INDEX",
+            "https://i",
+            "--set-build-env-vars=PIP_INDEX_URL=https://i",
+        ),
+        ("DEPLOY_FUNCTIONS_KMS_KEY", KEY, "--allow-unencrypted-build"),
     ],
 )
-def test_a_build_is_in_its_account_pool_and_index(names, told):
-    build = flags.build(NAMES | names)
+def test_a_build_is_in_its_account_pool_and_index(name, value, told):
+    d = configuration.of({**SETTINGS, name: value})
+    build = flags.build(d, "r-docker.pkg.dev/p/x")
+    account = "projects/my-project/serviceAccounts/propensity-build@my-project.iam"
 
-    assert {*told, "--image=r-docker.pkg.dev/p/x"} <= {*build}
-    assert "--build-service-account=projects/p/serviceAccounts/build@p" in build
+    assert {*told.split(), "--image=r-docker.pkg.dev/p/x"} <= {*build}
+    assert f"--build-service-account={account}.gserviceaccount.com" in build
 
 
 def test_an_image_that_is_there_is_told_nothing_of_builds():
     d = configuration.of(WHOLE)
-    names = NAMES | {"environment": "^|^A=1", "secret": "--set-secrets=A=a:latest"}
-    names |= {"ingress": "all"}
     for function in functions.load():
-        account = {f"account_{function.target}": "x@p"}
-        lists = flags.of_function(d, function, names | account)
-        left = [word for word in lists["service"] if word not in lists["taken"]]
+        service = flags.service(d, function)
+        left = [word for word in service if word not in flags.of_image(service)]
 
         assert f"--function={function.target}" in left
         assert all(word.startswith(OF_BUILDS) for word in left)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from deploy import configuration, functions
-from deploy.__main__ import frequent_predictions
+from deploy.setup import frequent_predictions
 from propensity import usecases
 from propensity.errors import UseCaseError
 from propensity.registry.leases import DURATION

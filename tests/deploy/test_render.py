@@ -6,12 +6,13 @@ what stays, and alerts on what functions log.
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 
 import pytest
 
-from deploy import configuration, functions, render
-from deploy.__main__ import main
+from deploy import DeploymentError, configuration, functions, plans, render, setup
 from deploy.render import TERRAFORM
 from propensity import folders
 from tests.deploy.conftest import SETTINGS, planned, settings_file
@@ -19,34 +20,32 @@ from tests.support import own_use_cases
 
 
 def test_a_use_case_of_ones_own_is_deployed_from_the_deployments_folder(
-    tmp_path, capsys
+    tmp_path,
 ):
     """Scripts get its place, and functions do not: their source has the folder."""
     with own_use_cases.in_folder(tmp_path / "usecases") as own:
         shutil.copytree(folders.place("ga4_purchase"), own / "shop")
         file = settings_file(tmp_path, SETTINGS | {"DEPLOY_USE_CASES": "shop"})
         own_use_cases.set_folder(tmp_path / "another")
-        assert main(["shell", "--deployment", str(file)]) == 0
         deployment = configuration.read(file)
+        place = os.environ["PROPENSITY_USE_CASES"]
 
     assert deployment.use_cases == ("shop",)
     assert "PROPENSITY_USE_CASES" not in deployment.variables
-    first, *_ = capsys.readouterr().out.splitlines()
-    assert first == f"export PROPENSITY_USE_CASES={own}"
+    assert place == f"{own}"
 
 
-def test_a_deployment_without_its_folder_of_use_cases_is_refused(tmp_path, capsys):
+def test_a_deployment_without_its_folder_of_use_cases_is_refused(tmp_path):
     """A set-up from a clone without audiences would remove those that are deployed,
     with the secrets of their destinations."""
     file = settings_file(tmp_path, SETTINGS)
     file.with_name("usecases").rmdir()
 
-    assert main(["shell", "--deployment", str(file)]) == 1
-    [line] = capsys.readouterr().err.splitlines()
-    assert f"{tmp_path / 'usecases'}' for use cases of your own" in line
+    with pytest.raises(DeploymentError, match="usecases' for use cases of your own"):
+        configuration.read(file)
 
 
-def test_a_set_up_names_audiences_of_days_without_predictions(tmp_path, capsys):
+def test_a_set_up_names_audiences_of_days_without_predictions(tmp_path):
     """They would be sent up to six days late."""
     with own_use_cases.in_folder(tmp_path / "usecases") as own:
         folder = own / "ga4_purchase" / "audiences"
@@ -54,12 +53,9 @@ def test_a_set_up_names_audiences_of_days_without_predictions(tmp_path, capsys):
         audience = 'destination = "bucket"\ntop = 10\ndays = ["monday"]\n'
         (folder / "winback.toml").write_text(audience)
         file = settings_file(tmp_path, SETTINGS | {"DEPLOY_PREDICTION_DAYS": "TUE"})
-        services = tmp_path / "services.json"
-        services.write_text("[]")
-        words = ["--deployment", str(file), "--json", str(services)]
-        assert main(["variables", *words]) == 0
+        [note] = setup.notes(configuration.read(file))
 
-    assert "audience winback of ga4_purchase" in capsys.readouterr().out
+    assert "audience winback of ga4_purchase" in note
 
 
 A = [{"name": "a"}]
@@ -78,33 +74,28 @@ RECORD = [{"name": "r", "fields": A}]
         (("ga_user_days_analytics_2", ["delete"], A, None), ""),
     ],
 )
-def test_a_plan_that_takes_columns_or_tables_away_is_refused(
-    tmp_path, capsys, change, lost
-):
+def test_a_plan_that_takes_columns_or_tables_away_is_refused(change, lost):
     """A column that is added is no loss, nor is the digest of a property that goes: the
     export has its days."""
-    file = settings_file(tmp_path, SETTINGS)
-    plan = tmp_path / "plan.json"
-    plan.write_text(planned(*change))
-    status = main(["losses", "--deployment", str(file), "--json", str(plan)])
+    plan = json.loads(planned(*change))
+    plans.check(plan, project="p", may=["drop_columns"])
+    if lost:
+        with pytest.raises(DeploymentError, match=re.escape(lost)):
+            plans.check(plan, project="p", may=[])
+    else:
+        plans.check(plan, project="p", may=[])
 
-    assert status == bool(lost)
-    assert lost in capsys.readouterr().err
 
-
-def test_a_set_up_never_deletes_a_secret(tmp_path, capsys):
+def test_a_set_up_never_deletes_a_secret():
     """Nobody can undo that, so a person does it, also where a destination has no file
     any more."""
-    file = settings_file(tmp_path, SETTINGS)
     secret = {"type": "google_secret_manager_secret", "name": "destination"}
     change = {"actions": ["delete"], "before": {"secret_id": "shop-TOKEN"}}
     changes = [{**secret, "change": {**change, "after": None}}]
-    plan = tmp_path / "plan.json"
-    plan.write_text(json.dumps({"resource_changes": changes}))
-    command = ["losses", "--deployment", str(file), "--json", str(plan)]
+    plan = {"resource_changes": changes}
 
-    assert main(command + ["--drop-columns"]) == 1
-    assert "gcloud secrets delete shop-TOKEN" in capsys.readouterr().err
+    with pytest.raises(DeploymentError, match="gcloud secrets delete shop-TOKEN"):
+        plans.check(plan, project="p", may=["drop_columns"])
 
 
 def test_rights_are_on_single_things():

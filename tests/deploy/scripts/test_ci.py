@@ -14,7 +14,8 @@ import yaml
 
 from deploy.configuration import TEMPLATE
 from deploy.functions import ROOT
-from tests.deploy.conftest import POOL, SETTINGS, WHOLE, Cloud, cloud_of, settings_file
+from deploy.roles import ROLES
+from tests.deploy.conftest import FEW, POOL, WHOLE, Cloud, cloud_of, settings_file
 
 WORKFLOWS = {
     file.name: yaml.safe_load(file.read_text())
@@ -23,7 +24,6 @@ WORKFLOWS = {
 WORKFLOW = WORKFLOWS["deploy.yml"]
 JOBS = [(name, job) for name, workflow in WORKFLOWS.items() for job in workflow["jobs"]]
 PAGE = (ROOT / "docs/deploy-reference.md").read_text()
-FEW = {"DEPLOY_FUNCTIONS": "get_proba compact_features"}
 TEST = {"GOOGLE_CLOUD_PROJECT": "my-test-project", "PROPENSITY_BUCKET": "my-test"}
 IMAGE = "us-central1-docker.pkg.dev/my-test-project/propensity/image@sha256:"
 IMAGE += "a" * 64
@@ -68,7 +68,7 @@ def test_a_workflow_deploys_what_was_planned_and_tested(tmp_path, project):
     shutil.copytree(project, checkout, symlinks=True)
     shutil.copytree(TEMPLATE, tmp_path / "deployment")
     for name, settings in (("production", {}), ("test", TEST)):
-        file = settings_file(tmp_path / "deployment", SETTINGS | FEW | settings)
+        file = settings_file(tmp_path / "deployment", FEW | settings)
         file.rename(file.with_name(f"{name}.env"))
     machine = cloud_of(tmp_path, checkout)
     tested = played(machine, "test")
@@ -95,7 +95,7 @@ def test_a_workflow_deploys_what_was_planned_and_tested(tmp_path, project):
     deployed = [call for call in calls if "gcloud run deploy " in call]
     first, *_ = [call for call in calls if " plan -out=" in call]
 
-    assert applied.endswith(f" {checkout}/../plan/plan")
+    assert applied.endswith(f" {tmp_path}/plan/plan")
     assert calls.index(applied) < calls.index(deployed[0]) < calls.index(first)
     assert len(deployed) == 2
     for call in deployed:
@@ -113,7 +113,7 @@ def test_what_was_not_tested_is_not_planned(cloud):
     else."""
     folder = cloud.folder / "tested"
     folder.mkdir()
-    file = settings_file(folder, SETTINGS | FEW | TEST)
+    file = settings_file(folder, FEW | TEST)
     cloud.run("02-GetProba/deploy.sh")
     [sources] = re.findall("=sources=(.*)", "\n".join(cloud.calls()))
     others = [
@@ -206,40 +206,32 @@ ENVIRONMENT += "/subject/123456789:production"
 
 
 @pytest.mark.parametrize("member", ["user:ana@example.com", ENVIRONMENT])
-def test_who_deploys_need_not_own_the_project(cloud, member):
+def test_who_deploys_need_not_own_the_project(inside, member):
     """An account, or an environment of a repository; nobody else gets a role."""
-    cloud.settings = WHOLE
+    inside.settings = WHOLE
 
-    assert cloud.run("deploy/roles.sh", member).returncode == 0
-    assert len(cloud.calls()) > 10
-    for call in cloud.calls():
+    assert inside.do("roles", member) == 0
+    assert len(inside.calls()) > 10
+    for call in inside.calls():
         assert f"--member={member} --role=roles/" in call
         assert "owner" not in call
 
 
-def test_who_plans_changes_nothing_and_reads_no_user(cloud):
-    assert cloud.run("deploy/roles.sh", ENVIRONMENT, "--planner").returncode == 0
-    roles = re.findall(r"--role=roles/(\S+)", "\n".join(cloud.calls()))
-
+def test_who_plans_changes_nothing_and_reads_no_user():
     changing = (
         r"(?i)admin|editor|owner|user$|writer|creator|^viewer|\.dataviewer|accessor"
     )
-    assert len(roles) > 5
-    assert [role for role in roles if re.search(changing, role)] == []
-    [state] = [call for call in cloud.calls() if "objectViewer" in call]
-    assert "gs://my-bucket-state " in state
+    assert len(ROLES["planner"]) > 5
+    assert [role for role in ROLES["planner"] if re.search(changing, role)] == []
 
 
-def test_who_plans_reads_the_budget_that_there_is(cloud):
+def test_who_plans_reads_the_state_and_the_budget_that_there_is(inside, capsys):
     """Terraform looks at it before each plan."""
-    cloud.settings = {
-        **cloud.settings,
-        "DEPLOY_BILLING_ACCOUNT": "0A1B2C-3D4E5F-678901",
-    }
-    done = cloud.run("deploy/roles.sh", ENVIRONMENT, "--planner")
+    inside.settings["DEPLOY_BILLING_ACCOUNT"] = "0A1B2C-3D4E5F-678901"
+    assert inside.do("roles", ENVIRONMENT, "--planner") == 0
+    told = "billing account 0A1B2C-3D4E5F-678901 also grants roles/billing.vi"
 
-    assert (
-        "billing account 0A1B2C-3D4E5F-678901 also grants roles/billing.vi"
-        in done.stderr
-    )
-    assert "--role=roles/serviceusage.serviceUsageConsumer" in "\n".join(cloud.calls())
+    assert told in capsys.readouterr().err
+    assert inside.count("--role=roles/serviceusage.serviceUsageConsumer") == 1
+    [state] = [call for call in inside.calls() if "objectViewer" in call]
+    assert "gs://my-bucket-state " in state

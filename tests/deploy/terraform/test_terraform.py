@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from deploy import configuration, render
-from deploy.__main__ import names_of
 from deploy.render import TERRAFORM
+from deploy.shell import names_of
 from tests.deploy.conftest import SETTINGS, WHOLE
 from tests.deploy.terraform import provider
 from tests.support.programs import execute
