@@ -16,6 +16,8 @@ from propensity.audience.delivery import account
 from propensity.audience.destinations.google import hashed_email
 from propensity.audience.destinations.values import coarsest, plain
 from propensity.audience.members import Member
+from propensity.audience.requests import MAYBE_ARRIVED
+from propensity.audience.stopping import listed
 from propensity.errors import RequestError, UseCaseError
 from propensity.registry.deployment import open_deployment
 from propensity.tables.audiences import AUDIENCE_LIFT, AUDIENCE_MEMBERS
@@ -203,7 +205,33 @@ def test_who_is_held_out_between_two_tries_is_not_in_the_second(
     assert shown["treated"] == len(tried[0]) == 9
     assert "u198" in tried[0]
     assert not {"u198", "u199"} & tried[-1]
-    assert sum(done["tallies"]["add"]["rejected"].values()) == 2
+    assert done["tallies"]["add"]["rejected"] == {MAYBE_ARRIVED: 2}
+
+
+def test_whom_an_earlier_delivery_may_have_sent_is_not_said_to_be_unsent(
+    deployment, crm
+):
+    """So they stay on the list, and are taken off by the next date."""
+    held_out = {"use_case": "ga4_value", "audience": "other", "as_of": MONDAY}
+    held_out |= {"user_id": "u198", "probability": 0.5, "is_control": True}
+    best = {"top": 2, "control": "0%", "control_group": "all"}
+
+    class Growing(Receiver):
+        def take(self, *request):
+            if not self.users:
+                row = {**held_out, "control_group": "all"}
+                deployment.append(AUDIENCE_MEMBERS, row)
+                deployment.clock.advance(3_600)
+            return super().take(*request)
+
+    with Playing(always=(403, {}, {})) as closed, Growing() as receiver:
+        send(deployment, crm(closed, batch=1), **best)
+        done = send(deployment, crm(receiver, batch=1), **best)
+    with open_deployment() as opened_run:
+        [listing] = listed(opened_run)
+
+    assert done["tallies"]["add"]["rejected"] == {MAYBE_ARRIVED: 1}
+    assert listing.users == 2
 
 
 KEY_OF_ZEROS = bytes(32)
