@@ -323,6 +323,15 @@ class TestRefused:
         # Two requests for each of five halvings, and one for the batch.
         assert receiver.requests <= 1 + 2 * 5 * len(bad)
 
+    def test_ten_in_a_row_stop_a_delivery_that_began_well(self, deployment, crm):
+        """The receiver may have changed meanwhile."""
+        with Playing(None, always=(422, {}, {})) as receiver:
+            folder = crm(receiver, batch=1)
+            delivery = send(deployment, folder, top=30, control="0%")
+
+        assert "rejected 10 users" in delivery["failure"]
+        assert delivery["pending"] == 29
+
     def test_a_delivery_goes_on_with_others_where_users_are_at_fault(
         self, deployment, crm
     ):

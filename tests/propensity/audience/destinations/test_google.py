@@ -33,7 +33,14 @@ from propensity.audience.members import Member
 from propensity.errors import AccessDenied, Unavailable
 from propensity.gcp import data_manager
 from propensity.gcp.data_manager import DataManager
-from tests.propensity.audience.conftest import START, act, ledger, send, winback
+from tests.propensity.audience.conftest import (
+    START,
+    act,
+    ledger,
+    next_week,
+    send,
+    winback,
+)
 from tests.propensity.audience.destinations.test_destinations import AUDIENCE
 from tests.support.clocks import ManualClock
 from tests.support.data_manager import DataManager as Fake
@@ -364,6 +371,24 @@ def test_users_are_accepted_once_google_has_taken_them(
     for row in ledger(deployment):
         assert row["status"] == status
         assert str(row["reason"]).startswith(str(reason))
+
+
+def test_whoever_may_be_left_of_a_removal_is_not_said_to_be_removed(deployment, ads):
+    """Google does not say who of it failed."""
+    failing = set()
+    with Fake(fails=lambda user: "NO_CONSENT" * (user in failing)) as fake:
+        folder = ads(fake)
+        for _ in range(3):
+            send(deployment, folder, top=2, control="0%")
+        failing.add("u199")
+        next_week(deployment, {"u001": 0.5, "u002": 0.4})
+        for _ in range(3):
+            send(deployment, folder, top=2, control="0%")
+    removed = [row for row in ledger(deployment) if row["action"] == "remove"]
+
+    assert {row["user_id"] for row in removed} == {"u198", "u199"}
+    assert {row["status"] for row in removed} == {"rejected"}
+    assert {row["may_have_arrived"] for row in removed} == {True}
 
 
 @pytest.mark.parametrize("consent", ["FALSE", "NULL"])
