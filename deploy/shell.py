@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ from string import Template
 from subprocess import CalledProcessError, CompletedProcess
 from typing import Any
 
-from deploy import functions
+from deploy import DeploymentError, functions
 from deploy.configuration import DeploymentSettings
 from deploy.functions import ROOT, Function
 
@@ -91,6 +92,7 @@ class Shell:
             CalledProcessError: It failed; ``stderr`` says why, and nobody was told.
         """
         words = self.words(command, **names)
+        check_on_path(words[0])
         done = subprocess.run(words, capture_output=True, text=True, check=True)
         return done.stdout.rstrip("\n")
 
@@ -142,6 +144,11 @@ def names_of(d: DeploymentSettings) -> dict[str, Any]:
     }
 
 
+def check_on_path(program: str) -> None:
+    if not shutil.which(program):
+        raise DeploymentError(f"there is no {program} on PATH: docs/deploy.md")
+
+
 def tell(text: str) -> None:
     print(text, file=sys.stderr)
 
@@ -153,6 +160,7 @@ def is_on_its_way(said: str, *, left_s: int) -> bool:
 
 def shown(words: list[str], *, is_read: bool = False) -> CompletedProcess[str]:
     """Run a program, and show what it says; return that, and what is read."""
+    check_on_path(words[0])
     if is_read:
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         sys.stderr.write(done.stderr)

@@ -75,6 +75,8 @@ class Terraform:
             self.shell.ask("state")
         except subprocess.CalledProcessError as error:
             return f"{error.stdout}{error.stderr}".strip() or f"{error}"
+        except DeploymentError as error:
+            return f"{error}"
         return ""
 
     def make_bucket(self) -> None:

@@ -18,8 +18,10 @@ from unittest.mock import patch
 
 import pytest
 
+from deploy import configuration
 from deploy.__main__ import main
 from deploy.functions import ROOT
+from deploy.shell import Shell
 from tests.support.gcloud import SDK
 from tests.support.programs import execute
 
@@ -142,6 +144,11 @@ class Cloud:
         file = settings_file(self.folder, self.settings)
         with patch.dict(os.environ, self.install()):
             return main([script, "--deployment", str(file), *words])
+
+    def shell(self) -> Shell:
+        """What runs commands of these settings in this process."""
+        file = settings_file(self.folder, self.settings)
+        return Shell(configuration.read(file), file, is_dry=False)
 
     def variable(self, name: str) -> object:
         """What the last set-up had Terraform read."""

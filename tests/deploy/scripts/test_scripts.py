@@ -8,8 +8,11 @@ import io
 import json
 import re
 import shlex
+import sys
 from contextlib import redirect_stdout
+from pathlib import Path
 
+import msgspec
 import pytest
 
 from deploy import configuration, functions
@@ -67,6 +70,24 @@ def test_a_folders_scripts_print_what_they_run(cloud):
         [("function", one.target) for one in every]
         + [("schedule", one.target) for one in every if one.schedule]
     )
+
+
+@pytest.mark.parametrize("words", [("setup",), ("function", "get_proba")])
+def test_a_deploy_needs_msgspec_alone(words, cloud):
+    """Which `make setup-deploy` installs. A dry run needs no gcloud either: it says so,
+    and prints its commands."""
+    packages = cloud.folder / "packages"
+    packages.mkdir()
+    (packages / "msgspec").symlink_to(Path(msgspec.__file__).parent)
+    file = settings_file(cloud.folder, WHOLE)
+    done = execute(
+        [sys.executable, "-S", "-m", "deploy", *words, "--dry-run"],
+        cwd=cloud.project,
+        env={"PYTHONPATH": packages, "PATH": "", "PROPENSITY_DEPLOYMENT": file},
+    )
+
+    assert " --project=my-project" in done.stdout
+    assert ("there is no gcloud on PATH" in done.stderr) == (words == ("setup",))
 
 
 def of_pages() -> list[list[str]]:

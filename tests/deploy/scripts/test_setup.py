@@ -5,19 +5,24 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
-import sys
 import time
-from collections.abc import Iterator
 from subprocess import CalledProcessError
 from types import SimpleNamespace
+from unittest.mock import patch
 
 import pytest
 
-from deploy import configuration, prune
-from deploy.shell import Shell, is_on_its_way
+from deploy import DeploymentError, configuration, deployed, plans, prune, setup
+from deploy.shell import is_on_its_way
 from deploy.terraform import Terraform
-from tests.deploy.conftest import FEW, Cloud, cloud_of, planned, settings_file
+from tests.deploy.conftest import (
+    FEW,
+    SETTINGS,
+    Cloud,
+    cloud_of,
+    planned,
+    settings_file,
+)
 
 SERVICE = {
     "metadata": {"name": "propensity-get-proba"},
@@ -61,30 +66,15 @@ def test_the_set_up_applies_a_plan(done):
     assert "propensity deployment digest', or leave it" in said
 
 
-@pytest.fixture
-def of_ci(cloud) -> Iterator[Cloud]:
-    """A cloud with the environment of `make setup-deploy`."""
-    venv = cloud.project / ".venv"
-    venv.unlink()
-    (venv / "bin").mkdir(parents=True)
-    python = venv / "bin" / "python"
-    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
-    python.chmod(0o755)
-    (venv / ".set-up-to-deploy").touch()
-    yield cloud
-    shutil.rmtree(venv)
-    venv.symlink_to(sys.prefix)
+def test_a_set_up_by_ci_names_the_job_that_prices_the_export(
+    inside, monkeypatch, capsys
+):
+    """So that a log of CI, without `make setup`, shows a price, and no traceback."""
+    monkeypatch.setattr(setup, "ROOT", inside.folder)
+    setup.digest(inside.shell())
 
-
-def test_a_set_up_by_ci_names_the_job_that_prices_the_export(of_ci):
-    """So that a log of CI shows a price, and no traceback."""
-    of_ci.rules.insert(0, ("propensity deployment digest", "No module named click", 1))
-    done = of_ci.run("deploy/setup.sh", "--yes")
-
-    assert done.returncode == 0, done.stderr
-    assert of_ci.count("propensity deployment digest") == 0
-    last = done.stderr.strip().splitlines()[-1]
-    assert "'deploy/operate.sh deployment digest' says what reading" in last
+    assert inside.calls() == []
+    assert "'deploy/operate.sh deployment digest' says" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -134,59 +124,51 @@ def test_nothing_is_changed_before_a_plan_is_agreed(cloud):
     assert cloud.count(" apply ") == 0
     assert cloud.run("deploy/setup.sh", stdin="yes\n").returncode == 0
     assert cloud.count(" apply ") == 1
-    plan = planned(
-        "scores", ["update"], [{"name": "a"}, {"name": "b"}], [{"name": "a"}]
-    )
+    plan = planned("scores", ["update"], [{"name": "a"}], [])
     cloud.rules.insert(0, ("show -json", plan, 0))
     refused = cloud.run("deploy/setup.sh", "--yes")
     assert (refused.returncode, cloud.count(" apply ")) == (1, 0)
-    assert "scores.b" in refused.stderr
+    assert "scores.a" in refused.stderr
     assert cloud.run("deploy/setup.sh", "--yes", "--drop-columns").returncode == 0
 
 
 def test_what_was_just_made_is_waited_for(inside):
     """A metric of the log can be watched some minutes after it was made; what is
     refused for another reason is said at once."""
-    file = settings_file(inside.folder, inside.settings)
-    shell = Shell(configuration.read(file), file, is_dry=False)
+    terraform = Terraform(inside.shell(), SimpleNamespace(plan=None), begins="")
     inside.rules.insert(0, ("terraform apply /", "Cannot find metric", 1, 1))
-    os.environ |= inside.install()
-    terraform = Terraform(shell, SimpleNamespace(plan=None), begins="")
-    terraform.apply_patiently(may=[], asks=False)
+    with patch.dict(os.environ, inside.install()):
+        terraform.apply_patiently(may=[], asks=False)
     assert (inside.count("terraform apply /"), inside.pauses) == (2, [60])
     inside.rules.insert(0, ("terraform apply /", "Error 403", 1))
-    inside.install()
-    with pytest.raises(CalledProcessError):
+    with (
+        patch.dict(os.environ, inside.install()),
+        pytest.raises(CalledProcessError),
+    ):
         terraform.apply_patiently(may=[], asks=False)
     assert inside.count("terraform apply /") == 1
 
 
-def test_what_was_deployed_does_not_go_in_silence(cloud):
+def test_what_was_deployed_does_not_go_in_silence(tmp_path):
     """Nothing is applied before somebody says so; a line names all audiences, callers
     and values of secrets that would go."""
-    file = cloud.folder / "usecases/ga4_purchase/audiences/winback.toml"
-    file.parent.mkdir(parents=True)
-    file.write_text('destination = "bucket"\ntop = 10\n')
-    cloud.settings["DEPLOY_CALLERS"] = "group:website@example.com"
-    assert cloud.run("deploy/setup.sh", "--yes").returncode == 0
-    before = cloud.variable("deployed")
-    file.unlink()
-    del cloud.settings["DEPLOY_CALLERS"]
-    cloud.run("deploy/setup.sh", "--yes")
-    change = {
-        "actions": ["update"],
-        "before": {"input": before},
-        "after": {"input": cloud.variable("deployed")},
-    }
+    before = {"DEPLOY_CALLERS": "group:website@example.com"}
+    described = []
+    audience = tmp_path / "usecases/ga4_purchase/audiences/winback.toml"
+    audience.parent.mkdir(parents=True)
+    audience.write_text('destination = "bucket"\ntop = 10\n')
+    for settings in (SETTINGS | before, SETTINGS):
+        file = settings_file(tmp_path, settings)
+        described.append({"input": deployed.described(configuration.read(file), file)})
+        audience.unlink(missing_ok=True)
+    change = {"actions": ["update"], "before": described[0], "after": described[1]}
     folder = {"type": "terraform_data", "name": "deployed", "change": change}
-    plan = json.dumps({"resource_changes": [folder]})
-    cloud.rules.insert(0, ("show -json", plan, 0))
-    refused = cloud.run("deploy/setup.sh", "--yes")
+    plan = {"resource_changes": [folder]}
 
-    assert (refused.returncode, cloud.count(" apply ")) == (1, 0)
-    assert "audience ga4_purchase/winback" in refused.stderr
-    assert "DEPLOY_CALLERS=group:website@example.com" in refused.stderr
-    assert cloud.run("deploy/setup.sh", "--yes", "--remove").returncode == 0
+    told = "DEPLOY_CALLERS=group:website@example.com, audience ga4_purchase/winback"
+    with pytest.raises(DeploymentError, match=told):
+        plans.check(plan, project="p", may=[])
+    plans.check(plan, project="p", may=["remove"])
 
 
 def test_a_function_runs_its_latest_revision(inside, capfd):
