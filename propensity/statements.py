@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Any, NamedTuple
 
@@ -110,14 +110,9 @@ def _lines(
     if not isinstance(part, str):
         yield from part
         return
-    searched = [_PACKAGE / package for package in FOLDERS]
-    if folder is not None:
-        searched.insert(0, folder)
-    for parent in searched:
-        if (parent / f"{name}.sql").is_file():
-            break
-    else:
-        raise UseCaseError(f"there is no file {name}.sql")
+    parent = folder
+    if folder is None or not (folder / f"{name}.sql").is_file():
+        parent = _packaged(name)
     file = f"{parent.name}/{name}.sql"
     body = read_text(parent, f"{name}.sql")
     use_case, _, short = name.rpartition("/")
@@ -140,6 +135,16 @@ def _lines(
             text = _PART.sub(lambda word: texts.get(word[1], word[0]), line)
             for piece in text.split("\n"):
                 yield Line(short, file, number, piece)
+
+
+@cache
+def _packaged(name: str) -> Any:
+    """Return the package's folder that has a statement."""
+    for package in FOLDERS:
+        parent = _PACKAGE / package
+        if (parent / f"{name}.sql").is_file():
+            return parent
+    raise UseCaseError(f"there is no file {name}.sql")
 
 
 def read_text(folder: Any, file: str) -> str:
