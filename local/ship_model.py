@@ -31,12 +31,13 @@ from local.generators.streams import attributes_of, encode
 from local.stack import temporary
 from local.stack.state import FUNCTIONS
 from offline import load_postcodes
-from offline.load_model import CARD, FILES, METADATA, MODELS
+from offline.load_model import FILES, METADATA, MODELS
 from propensity import usecases, whole_files
 from propensity.cli.progress import say, showing
 from propensity.errors import ArtifactError
 from propensity.gcp.artifacts import sha256
 from propensity.gcp.warehouse import Warehouse
+from propensity.learning.card import CARD
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.streaming.events.messages import Message

@@ -168,12 +168,7 @@ def allow_again(
 def browsers_of(
     warehouse: Warehouse, users: Sequence[str], loaded: Mapping[str, UseCase]
 ) -> list[str]:
-    """
-    Return the browsers of persons, who were users before the persons' logins.
-
-    Args:
-        loaded: The use cases that are meant, by name.
-    """
+    """Return the browsers of persons, who were users before the persons' logins."""
     browsers = set[str]()
     settings = warehouse.settings
     sql = statement("forget_browsers", folder=SQL)
@@ -195,13 +190,9 @@ def ask(
     **parameters: object,
 ) -> list[Any]:
     """
-    Run a statement with lists of keys that are short enough for it.
+    Return a statement's rows about keys, or how many it has changed; see ``AT_ONCE``.
 
-    Args:
-        export: Whose tables it is about; the deployment's own by default.
-
-    Returns:
-        Its rows, or the numbers of rows that it has changed; none of a missing table.
+    Of a table that is missing there are none.
     """
     opened = warehouse.for_run(export)
     answers = list[Any]()
@@ -303,18 +294,14 @@ class Work:
 
     @cached_property
     def digests(self) -> list[Settings]:
-        """
-        The settings of the exports whose digests are searched.
-
-        The digest of a property is of all its use cases: where one is named, it is
-        searched if no other one reads it.
-        """
+        """The exports whose digests are searched: of a named use case if it alone reads
+        them, because a property's digest is of all its use cases."""
+        exports = list[Settings]()
         groups = usecases.by_export(self.warehouse.settings, self.use_cases.values())
-        exports = [export for export, _ in groups]
-        if not self.use_case:
-            return exports
-        named = [self.use_case]
-        return [export for export in exports if digest.readers_of(export) == named]
+        for export, _ in groups:
+            if not self.use_case or digest.readers_of(export) == [self.use_case]:
+                exports.append(export)
+        return exports
 
     def find_receivers(self) -> list[Receiver]:
         """Return who took the users; note whose rows a removal needs."""

@@ -51,14 +51,13 @@ class Report:
     def add_places(
         self, before: Counter[Place], after: Counter[Place] | None = None
     ) -> None:
-        places = dict(before)
-        if after is not None:
-            places |= after
-            self.left += after.total()
+        """Add what a search found, and if users were removed what the next one did."""
+        places = before if after is None else {**before, **after}
         for what, where in places:
             row = {"what": what, "where": where, "before": before[what, where]}
             if after is not None:
                 row["after"] = after[what, where]
+                self.left += after[what, where]
             self.places.append(row)
 
     def add_unknown(self, lines: Mapping[str, int], found: set[str]) -> None:

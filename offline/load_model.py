@@ -25,6 +25,8 @@ from propensity import usecases
 from propensity.errors import ArtifactError
 from propensity.gcp.artifacts import Artifacts, sha256
 from propensity.gcp.warehouse import Warehouse
+from propensity.learning.card import CARD, MODEL, PREPROCESSOR, REPORT, UserCard
+from propensity.learning.report import version_page
 from propensity.registry.deployment import open_deployment
 from propensity.registry.records import newest_recorded
 from propensity.registry.serving import loaded
@@ -44,11 +46,6 @@ from propensity.tables.models import TRAINING_METADATA
 MODELS = Path(__file__).resolve().parent / "models"
 USE_CASE = "first_day_churn"
 METADATA = "metadata.json"
-# The names that card.py has; this module imports it only if there is a model to load.
-MODEL = "model.joblib"
-PREPROCESSOR = "preprocessor.joblib"
-CARD = "card.json"
-REPORT = "report.html"
 FILES = (MODEL, PREPROCESSOR, CARD)
 _BINARY = "application/octet-stream"
 
@@ -123,9 +120,6 @@ def load(
         note = "this version is live; the shipped model was not loaded"
         return Outcome(use_case, champion.version, False, note)
     shipped = checked(read(use_case, folder), settings)
-    from propensity.learning.card import UserCard
-    from propensity.learning.report import version_page
-
     run_id = f"shipped-{uuid.uuid4().hex}"
     version = registry.claim(
         run_id=run_id,

@@ -10,9 +10,10 @@ import pytest
 from local import ship_model
 from local.generators.games import Games
 from offline import load_model
+from propensity.learning.card import MODEL, PREPROCESSOR
 
 GAMES = Games(seed=8, users=900, maximum_events=12, end=ship_model.END)
-MODELS = (load_model.MODEL, load_model.PREPROCESSOR)
+MODELS = (MODEL, PREPROCESSOR)
 
 
 @pytest.fixture(scope="module")

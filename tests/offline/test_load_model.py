@@ -16,6 +16,7 @@ from offline import load_model
 from propensity import usecases
 from propensity.errors import ArtifactError, Conflict, SchemaError
 from propensity.gcp.artifacts import sha256
+from propensity.learning.card import CARD, MODEL
 from propensity.registry import records, serving
 from propensity.registry.versions import Registry, pickled
 from propensity.tables.models import TRAINING_METADATA
@@ -147,8 +148,8 @@ def test_a_shipped_model_of_other_bytes_is_refused(deployment, altered, tmp_path
     """A file that is not the one shipped is not even unpickled, and nothing is
     written."""
     evil = pickled(Malicious(tmp_path / "was_here"))
-    with pytest.raises(ArtifactError, match=load_model.MODEL):
-        deployment.load_model(altered(load_model.MODEL, evil))
+    with pytest.raises(ArtifactError, match=MODEL):
+        deployment.load_model(altered(MODEL, evil))
 
     assert not (tmp_path / "was_here").exists()
     assert (objects(deployment), deployment.versions()) == ([], [])
@@ -159,7 +160,7 @@ def test_a_shipped_model_of_other_features_or_libraries_is_refused(deployment, a
     another scikit-learn is not loaded."""
     features = dict(USE_CASE.features) | {"shoe_size": "number"}
     with pytest.raises(SchemaError, match="shoe_size"):
-        deployment.load_model(altered(load_model.CARD, features=features))
+        deployment.load_model(altered(CARD, features=features))
     libraries = {"scikit-learn": "0.1"}
     with pytest.raises(ArtifactError, match=r"0\.1"):
         deployment.load_model(altered(load_model.METADATA, libraries=libraries))
