@@ -255,8 +255,7 @@ def try_export(
         now: Says which streamed tables are complete.
         say: Tells the price, before anything is read.
     """
-    environment = {"PROPENSITY_LABEL_EVENT": label_event} if label_event else {}
-    with open_trial(target, jobs_in=jobs_in, now=now, **environment) as trial:
+    with open_trial(target, label_event, jobs_in=jobs_in, now=now) as trial:
         return train_here(trial, agrees=agrees, say=say, step=step, watched=watched)
 
 
@@ -292,19 +291,16 @@ def train_here(
 
 @contextlib.contextmanager
 def open_trial(
-    target: str, *, jobs_in: str | None, now: datetime, **variables: str
+    target: str, label_event: str | None, *, jobs_in: str | None, now: datetime
 ) -> Iterator[ExportTrial]:
-    """
-    Open a trial of an export, with a session of its own.
-
-    Args:
-        variables: Settings, beside those of the environment.
-    """
+    """Open a trial of an export, with a session of its own; as ``try_export``."""
     project, _, dataset = target.rpartition(".")
     environment = {"GOOGLE_CLOUD_PROJECT": project, **os.environ}
     if jobs_in:
         environment["GOOGLE_CLOUD_PROJECT"] = jobs_in
-    environment |= {"PROPENSITY_GA4_DATASET": target, **variables}
+    environment["PROPENSITY_GA4_DATASET"] = target
+    if label_event:
+        environment["PROPENSITY_LABEL_EVENT"] = label_event
     settings = Settings.from_environment(environment)
     use_case = usecases.load(settings.use_case)
     if not use_case.reads_digest:
@@ -514,6 +510,22 @@ def read_days(trial: ExportTrial) -> int:
     bytes_read = trial.warehouse.bytes_billed - before
     trial.warehouse.execute(statement("trial_digest"), {"days": trial.days})
     return bytes_read
+
+
+def paid_by_date(
+    trial: ExportTrial, as_ofs: Sequence[date]
+) -> dict[date, dict[str, float | None]]:
+    """Return by date what each buyer of its horizon paid; None where nobody knows."""
+    use_case = trial.use_case
+    window = use_case.window(trial.settings, as_ofs, today=trial.as_of)
+    bought = trial.warehouse.table(use_case.statement("converter_amounts"), window)
+    paid: dict[date, dict[str, float | None]] = {as_of: {} for as_of in as_ofs}
+    for buyer in bought.to_pylist():
+        amount = buyer["amount"]
+        if amount is not None:
+            amount = float(amount)
+        paid[buyer["as_of"]][buyer["user_id"]] = amount
+    return paid
 
 
 def event_of(trial: ExportTrial) -> str:

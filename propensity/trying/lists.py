@@ -37,11 +37,12 @@ from propensity.spreadsheet import csv_of
 from propensity.statements import statement
 from propensity.table_files import files as table_files
 from propensity.table_files.texts import refuse
-from propensity.tables.audiences import GroupSums
+from propensity.tables.audiences import Figures, GroupSums
 from propensity.trying.export import (
     ExportTrial,
     event_of,
     open_trial,
+    paid_by_date,
     read_days,
     told,
     try_export,
@@ -213,8 +214,8 @@ def judge_by_export(
     listed = read_list(list_file)
     _check_groups(listed, list_file)
     since = listed.as_of
-    event = {"PROPENSITY_LABEL_EVENT": listed.label_event}
-    with open_trial(target, jobs_in=jobs_in, now=now, **event) as tried:
+    event = listed.label_event
+    with open_trial(target, event, jobs_in=jobs_in, now=now) as tried:
         days = (tried.as_of - since).days
         if days < 1:
             raise RequestError(
@@ -235,12 +236,8 @@ def judge_by_export(
                 "PROPENSITY_USER_COLUMN as it was",
                 field="judge",
             )
-        window = use_case.window(trial.settings, [since], today=trial.as_of)
-        bought = trial.warehouse.table(use_case.statement("converter_amounts"), window)
-        until = trial.as_of
-    amounts = bought["amount"].cast(pa.float64()).to_pylist()
-    paid = dict(zip(bought["user_id"].to_pylist(), amounts, strict=True))
-    return judged(listed, paid, until=until)
+        paid = paid_by_date(trial, [since])[since]
+    return judged(listed, paid, until=trial.as_of)
 
 
 def judge_by_orders(
@@ -373,12 +370,8 @@ def judged(
         is_final=until is None or until >= listed.known_on,
     )
     contacted, control = sums
-    buyers = None
-    amount = None
-    if shown.verdict != "sample_ratio":
-        buyers = more(shown, "conversion_difference")
-        has_amounts = bool(contacted.revenue or control.revenue)
-        amount = more(shown.revenue, "revenue_difference") if has_amounts else None
+    has_amounts = bool(contacted.revenue or control.revenue)
+    buyers, amount = brought(shown, has_amounts=has_amounts)
     return Judged(
         since=listed.as_of,
         until=until,
@@ -390,8 +383,8 @@ def judged(
         control_buyers=control.conversions,
         orders=None,
         matched=None,
-        buyers=None if buyers is None else buyers.times(contacted.users),
-        amount=None if amount is None else amount.times(contacted.users),
+        buyers=buyers,
+        amount=amount,
         verdict=shown.verdict,
     )
 
@@ -431,14 +424,30 @@ def group_sums(
     return contacted, control
 
 
-def more(shown: Row | None, name: str) -> Difference | None:
-    """Return a difference per user of figures, with its interval."""
+def brought(
+    shown: Figures, *, has_amounts: bool
+) -> tuple[Difference | None, Difference | None]:
+    """
+    Return how many more bought as users were contacted, and how much more they paid.
+
+    Each is None where nobody knows it, and both where rows of the list got lost.
+    """
+    buyers = None
+    amount = None
+    if shown.verdict != "sample_ratio":
+        buyers = _of_all(shown, "conversion_difference", shown.treated_users)
+        if has_amounts:
+            amount = _of_all(shown.revenue, "revenue_difference", shown.treated_users)
+    return buyers, amount
+
+
+def _of_all(shown: Row | None, name: str, users: int) -> Difference | None:
+    """Return a difference per user of figures as one of all users."""
     estimate = getattr(shown, name, None)
     if estimate is None:
         return None
-    return Difference(
-        estimate, getattr(shown, f"{name}_low"), getattr(shown, f"{name}_high")
-    )
+    low = getattr(shown, f"{name}_low")
+    return Difference(estimate, low, getattr(shown, f"{name}_high")).times(users)
 
 
 def try_and_list(

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from msgspec import structs
 
 from propensity import whole_files
@@ -39,6 +38,7 @@ from propensity.trying.export import (
     TriedExport,
     event_of,
     open_trial,
+    paid_by_date,
     told,
     train_here,
 )
@@ -60,9 +60,9 @@ from propensity.trying.lists import (
     CONTROL,
     GROUP,
     best,
+    brought,
     draw_control,
     group_sums,
-    more,
 )
 from propensity.trying.sentences import brought_text
 
@@ -134,8 +134,7 @@ def write_week(
         assert share is not None
         control = draw_control(share, folder, key)
         left_out = [] if never is None else read_ids(never)
-        event = {"PROPENSITY_LABEL_EVENT": label_event} if label_event else {}
-        with open_trial(target, jobs_in=jobs_in, now=now, **event) as trial:
+        with open_trial(target, label_event, jobs_in=jobs_in, now=now) as trial:
             bound = _bound(trial, control)
             if state is None:
                 state = Lists(bound)
@@ -222,17 +221,10 @@ def _counted(trial: ExportTrial, state: Lists, folder: Path) -> Lists:
     use_case = trial.use_case
     as_ofs = [week.as_of for week in weeks]
     window = use_case.window(trial.settings, as_ofs, today=trial.as_of)
-    bought = trial.warehouse.table(use_case.statement("converter_amounts"), window)
     buyers = {}
     for row in trial.warehouse.rows(use_case.statement("trial_buyers"), window):
         buyers[row["as_of"]] = row["buyers"]
-    amounts = bought["amount"].cast(pa.float64()).to_pylist()
-    users = bought["user_id"].to_pylist()
-    paid: dict[date, dict[str, float | None]] = {as_of: {} for as_of in as_ofs}
-    for as_of, user, amount in zip(
-        bought["as_of"].to_pylist(), users, amounts, strict=True
-    ):
-        paid[as_of][user] = amount
+    paid = paid_by_date(trial, as_ofs)
     counted = {}
     for week in weeks:
         sums = group_sums(new_members(folder, state, week), paid[week.as_of])
@@ -320,10 +312,8 @@ def _together(
         is_final=True,
     )
     contacted = shown.treated_users
-    buyers = _in_all(shown, "conversion_difference", contacted)
-    amount = None
-    if any(group.revenue for group in sums):
-        amount = _in_all(shown.revenue, "revenue_difference", contacted)
+    has_amounts = any(group.revenue for group in sums)
+    buyers, amount = brought(shown, has_amounts=has_amounts)
     cost = None if cost_per_contact is None else cost_per_contact * contacted
     profit = None
     if amount is not None and cost is not None and margin is not None:
@@ -337,14 +327,6 @@ def _together(
         cost=cost,
         profit=profit,
     )
-
-
-def _in_all(shown: Any, name: str, contacted: int) -> Difference | None:
-    """Return a difference of all contacted users; None where it can't be trusted."""
-    if shown is None or getattr(shown, "verdict", "") == "sample_ratio":
-        return None
-    each = more(shown, name)
-    return None if each is None else each.times(contacted)
 
 
 def _answer(folder: Path, state: Lists) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ import pytest
 from commands.cli import main
 from propensity import whole_files
 from propensity.errors import NoData, RequestError
+from propensity.measures.uplift import figures
+from propensity.tables.audiences import GroupSums
 from propensity.trying import lists, sentences, weekly
 from propensity.watching import unwatched
 from tests.functions.test_trying_exports import (
@@ -267,3 +270,17 @@ def test_the_command_needs_a_share_for_the_first_list_alone(mondays, tmp_path, c
 
     assert status == 1
     assert "Add --control 10%" in capsys.readouterr().err
+
+
+def test_groups_whose_sizes_are_no_chance_bring_no_sum():
+    """Neither of buyers nor of money, beside a verdict that nothing can be said."""
+    sums = []
+    for is_control, users in ((False, 3_000), (True, 2_000)):
+        money = {"revenue": Decimal(users), "revenue_squares": 9_000.0}
+        sums.append(
+            GroupSums(is_control=is_control, users=users, conversions=300, **money)
+        )
+    shown = figures(sums, control_share=0.5, errors=2.0, is_final=True)
+
+    assert shown.revenue.revenue_difference is not None
+    assert lists.brought(shown, has_amounts=True) == (None, None)
