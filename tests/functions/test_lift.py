@@ -163,6 +163,7 @@ def test_a_user_of_two_audiences_counts_once(evaluated):
     assert row["brought"] == pytest.approx(150)
     assert float(row["cost"]) == pytest.approx(cost)
     assert row["profit"] == pytest.approx(0.5 * 150 - cost)
+    assert later["audiences"] == ["a", "b"]
     assert (later["treated_users"], later["treated_conversions"]) == (61, 22)
     assert rows["shop", quarter_of(MONDAY).name, MONDAY]["treated_users"] == 40
     assert rows["alone", "all", MONDAY]["cost"] is None
@@ -189,6 +190,68 @@ def test_members_who_come_late_are_in_the_sum_of_their_date(evaluated):
     assert rows["shop", "all", SECOND]["treated_users"] == 60 + 30
     assert (first["audiences"], first["status"]) == (["a", "b", "late"], "final")
     assert programmes(evaluated) == rows
+
+
+def test_members_who_come_late_are_in_a_final_sum_of_a_run_for_an_earlier_date(monday):
+    """Its outcomes may not have been settled by that date, and are all known."""
+    join(monday, MONDAY, ["u1", "u2"], ["u3"])
+    monday.run("model_evaluation", MONDAY + 2 * WEEK)
+    late = datetime.now(UTC)
+    join(monday, MONDAY, ["u4"], ["u5"], selected_at=late)
+    monday.run("model_evaluation", MONDAY + WEEK)
+    [row] = lifts(monday)
+
+    assert (row["status"], row["treated_users"]) == ("final", 3)
+
+
+def test_a_week_stays_final_where_an_earlier_one_gets_members(borrow_deployment):
+    """That one lacks a day, and its members are in the sums of both."""
+    site = borrow_deployment(OUTCOMES)
+    join(site, SECOND, ["u1", "u2"], ["u3"])
+    site.run("model_evaluation", SECOND + 2 * WEEK)
+    join(site, MONDAY, ["u4"], ["u5"], selected_at=datetime.now(UTC))
+    site.run("model_evaluation", SECOND + 2 * WEEK)
+    found = [(row["status"], row["treated_users"]) for row in lifts(site)]
+
+    assert found == [("provisional", 1), ("final", 3)]
+
+
+def test_a_week_that_is_too_long_over_is_not_evaluated_again(monday):
+    """Though its row is provisional still: its days are not read any more."""
+    join(monday, MONDAY, ["u1", "u2"], ["u3"])
+    monday.run("model_evaluation", MONDAY + WEEK)
+    before = lifts(monday)
+    newest = MONDAY + 16 * WEEK
+    shop.load(monday, [event("visitor", newest - DAY)])
+    monday.run("model_evaluation", newest)
+
+    assert [row["status"] for row in before] == ["provisional"]
+    assert lifts(monday) == before
+
+
+def test_a_programme_is_planned_until_its_last_audience_ends(borrow_deployment):
+    """For a year where one of them has no end: then its interval is a wider one."""
+    purchases = [event("visitor", MONDAY + days * DAY) for days in range(-1, 15)]
+    purchases += [purchase(user, MONDAY + DAY) for user in CONTACTED[:20]]
+    site = borrow_deployment(purchases + [purchase("c1", MONDAY + DAY)])
+    plans = []
+    for group, ends in (("ending", [MONDAY, MONDAY]), ("going_on", [MONDAY, None])):
+        for number, until in enumerate(ends):
+            audience = f"{group}_{number}"
+            join(site, MONDAY, CONTACTED, HELD_OUT, audience=audience, group=group)
+            plans.append({**plan(audience, MONDAY, None, group=group), "until": until})
+    append_rows(site.warehouse, AUDIENCE_PLANS, plans)
+    site.run("model_evaluation", MONDAY + WEEK)
+    widths = {}
+    for (group, period, _), row in programmes(site).items():
+        high = row["conversion_difference_high"]
+        widths[group, period] = high - row["conversion_difference_low"]
+    quarter = quarter_of(MONDAY).name
+    shortest = widths["ending", "all"]
+
+    assert widths["going_on", "all"] > 1.2 * shortest
+    # The quarter is planned for its three months, of which two are over.
+    assert 1.02 * shortest < widths["ending", quarter] < 1.2 * shortest
 
 
 def test_a_run_of_an_older_date_leaves_final_rows(monday, converters, monkeypatch):
@@ -254,5 +317,7 @@ def test_a_week_is_evaluated_after_any_verdict_of_the_weeks_before(borrow_deploy
 
     assert len(rows) == 2 * len(members)
     for (group, _, _), row in rows.items():
+        is_known = row["verdict"] not in ("sample_ratio", "no_control")
+        assert (row["added_buyers"] is not None) == is_known
         assert row["status"] == "final"
         assert group.startswith(row["verdict"])

@@ -70,7 +70,8 @@ def test_the_sentence_says_why_there_is_no_sum_or_no_interval(changed, said):
 def test_the_newest_sum_is_shown_with_the_verdict_of_final_outcomes():
     """The headline, the weekly report and the chart have one sum."""
     later = row(week=date(2026, 6, 10), status="provisional", verdict="open")
-    shown = newest([later, row(verdict="helps")])
+    before = row(week=date(2026, 5, 27), verdict="harms")
+    shown = newest([later, row(verdict="helps"), before])
 
     assert (shown["week"], shown["verdict"]) == (date(2026, 6, 10), "helps")
     assert "; provisional)" in sentence(result(shown), "USD")
@@ -96,9 +97,13 @@ def test_a_programme_says_what_it_brought_in_all_and_by_quarter():
         programme_row(date(2026, 3, 30), period="2026-Q1"),
         programme_row(date(2026, 4, 6), period="2026-Q2", brought=600.0),
     ]
-    [together] = programmes(rows, {})
+    few = {"control_group": "few", "treated_users": 10}
+    others = {**programme_row(date(2026, 4, 6)), **few}
+    together, smaller = programmes([others, *rows], {})
     of_all, buyers, first, second = programme_lines(together, "EUR")
 
+    # The largest comes first.
+    assert smaller.control_group == "few"
     assert "(mailing, winback): Contacting 600 users brought 1,500 EUR more" in of_all
     assert "it cost 60.00 EUR" in of_all
     assert "profit of 690 EUR" in of_all
@@ -162,7 +167,7 @@ def test_a_user_counts_once_at_the_first_date_of_whatever_lists_there_are():
         ("b", date(2026, 3, 9), "u1", "0.30"),
         ("a", date(2026, 3, 9), "u2", "0.10"),
         ("b", date(2026, 3, 9), "u2", "NULL"),
-        ("a", date(2026, 2, 23), "u3", "0.10"),
+        ("b", date(2026, 2, 23), "u3", "0.10"),
         ("a", date(2026, 3, 2), "u3", "0.10"),
     ]
     texts = [

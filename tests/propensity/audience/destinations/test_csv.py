@@ -96,7 +96,9 @@ def test_the_list_is_the_file_of_the_delivery(deployment, folder, capsysbinary):
     send(deployment)
     rows = list_of(capsysbinary)
     treated = members_of(deployment, is_control=False)
+    accepted = {(row["status"], row["reason"]) for row in ledger(deployment)}
 
+    assert accepted == {("accepted", None)}
     assert [*rows[0]] == ["rank", "user_id", "probability", "name"]
     assert ids(rows) == sorted(treated, reverse=True)
     assert 0 < len(rows) < 20
