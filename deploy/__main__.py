@@ -48,6 +48,9 @@ FILES = ("--plan", "--images-from")
 def main(arguments: Sequence[str]) -> int:
     """Run a script; return the exit status."""
     name, *words = arguments
+    if name not in SCRIPTS:
+        print(f"deploy: use one of {', '.join(SCRIPTS)}", file=sys.stderr)
+        return 2
     options = parsed(name, words)
     try:
         file = deployment_of(options)

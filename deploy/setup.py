@@ -47,7 +47,7 @@ def set_up(shell: Shell, options: argparse.Namespace) -> None:
     enable_first(shell)
     grant_keys(shell)
     write_values(shell, terraform)
-    for note in notes(shell.d):
+    for note in [*late_audiences(shell.d), *frequent_predictions(shell.d)]:
         tell(note)
     if terraform.unseen or (not shell.is_dry and terraform.missing_bucket()):
         terraform.make_bucket()
@@ -225,15 +225,6 @@ def digest(shell: Shell) -> None:
         )
 
 
-def notes(d: DeploymentSettings) -> Iterator[str]:
-    """
-    Yield audiences that are sent on a day without predictions, and what predictions
-    that are more frequent than usual cost.
-    """
-    yield from _late_audiences(d)
-    yield from frequent_predictions(d)
-
-
 def frequent_predictions(d: DeploymentSettings) -> Iterator[str]:
     """Yield the price of use cases that change little in a week, and say their days."""
     for use_case in d.loaded:
@@ -252,7 +243,7 @@ def frequent_predictions(d: DeploymentSettings) -> Iterator[str]:
         )
 
 
-def _late_audiences(d: DeploymentSettings) -> Iterator[str]:
+def late_audiences(d: DeploymentSettings) -> Iterator[str]:
     """Yield the audiences whose probabilities are some days old when they are sent."""
     for use_case in d.loaded:
         predicted = use_case.chosen_prediction_days(d.settings)

@@ -53,7 +53,7 @@ def test_a_set_up_names_audiences_of_days_without_predictions(tmp_path):
         audience = 'destination = "bucket"\ntop = 10\ndays = ["monday"]\n'
         (folder / "winback.toml").write_text(audience)
         file = settings_file(tmp_path, SETTINGS | {"DEPLOY_PREDICTION_DAYS": "TUE"})
-        [note] = setup.notes(configuration.read(file))
+        [note] = setup.late_audiences(configuration.read(file))
 
     assert "audience winback of ga4_purchase" in note
 
