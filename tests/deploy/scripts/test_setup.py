@@ -124,7 +124,8 @@ def test_nothing_is_changed_before_a_plan_is_agreed(cloud):
     assert cloud.count(" apply ") == 0
     assert cloud.run("deploy/setup.sh", stdin="yes\n").returncode == 0
     assert cloud.count(" apply ") == 1
-    plan = planned("scores", ["update"], [{"name": "a"}], [])
+    columns = [{"name": "a"}, {"name": "b"}]
+    plan = planned("scores", ["update"], columns, columns[1:])
     cloud.rules.insert(0, ("show -json", plan, 0))
     refused = cloud.run("deploy/setup.sh", "--yes")
     assert (refused.returncode, cloud.count(" apply ")) == (1, 0)
