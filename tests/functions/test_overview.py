@@ -81,15 +81,17 @@ def deployment(borrow_deployment, chat, tmp_path) -> Deployment:
         "cost_per_contact": Decimal("0.50"),
     }
     append_rows(deployment.warehouse, AUDIENCE_PLANS, [plan])
-    log_request(
-        deployment.warehouse,
-        USER,
-        **key,
-        as_of=MONDAY,
-        status="pending",
-        reason="words of a stranger",
-        recorded_at=NOW,
-    )
+    # Of an earlier date nobody waits any more: the newest says who is pending.
+    for user, day in ((USER, MONDAY), ("another", MONDAY - WEEK)):
+        log_request(
+            deployment.warehouse,
+            user,
+            **key,
+            as_of=day,
+            status="pending",
+            reason="words of a stranger",
+            recorded_at=NOW,
+        )
     week = {
         "use_case": "ga4_purchase",
         "week": MONDAY - WEEK,

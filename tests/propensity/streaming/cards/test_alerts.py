@@ -40,11 +40,12 @@ def test_the_threshold_is_the_cheapest_there_is(seed):
     """No other score of the rows, as a threshold, costs less; what is worth less than a
     review is no alert."""
     score, at = drawn(seed)
+    at = replace(at, review_cost=20.0)
     best = alerts.cheapest_threshold(score, at)
 
     def cost(threshold: float) -> float:
         alert = at.alerts(score, threshold)
-        return at.amount[at.is_fraud & ~alert].sum() + 2.0 * alert.sum()
+        return at.amount[at.is_fraud & ~alert].sum() + 20.0 * alert.sum()
 
     every = [cost(threshold) for threshold in (*np.unique(score), NO_ALERTS)]
     assert cost(best) == pytest.approx(min(every))

@@ -38,7 +38,7 @@ AMOUNTS = [
 BORN = registration(date_of_birth=...)
 REFUSED = [
     # Negative, huge or finer than a cent.
-    (bet(), "bet_amount", "-1e-9", "bad_amount"),
+    (bet(), "bet_amount", "-0.01", "bad_amount"),
     (bet(), "bet_amount", "1000000000.01", "bad_amount"),
     (bet(), "bet_amount", "1e999999999", "bad_amount"),
     (bet(), "bet_amount", "0.001", "bad_amount"),

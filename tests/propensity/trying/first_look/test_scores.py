@@ -47,10 +47,13 @@ def test_the_list_has_everybody_whose_outcome_is_open(look):
 
 
 def test_other_rows_are_read_as_the_table_was(look):
-    """A row alone does not tell which number is the day, or what its comma means."""
-    frame = as_people_write(still_open(customers()))
-    newest = frame[frame["month"] == NEWEST].drop(columns="churned")
+    """A row alone does not tell which number is the day, or what its comma means. Of a
+    user's rows the newest counts."""
+    frame = as_people_write(still_open(customers())).drop(columns="churned")
+    newest = frame[frame["month"] == NEWEST]
     listed = look.scores().set_index("customer")["probability"]
+    of_all = look.scores(frame).set_index("customer")["probability"]
+    assert of_all.sort_index().equals(listed.sort_index())
     for customer in ("c0", "c149"):
         other = newest[newest["customer"] == customer]
         [probability] = look.scores(other)["probability"]
