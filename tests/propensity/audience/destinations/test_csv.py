@@ -117,6 +117,9 @@ def test_a_file_of_many_pages_is_one_and_is_there_whole_or_not_at_all(
     deployment, folder, monkeypatch
 ):
     """Who is suppressed before it is whole is not in it."""
+    declaration = folder / "winback.toml"
+    # Of a half that is drawn, one page was enough once in twenty runs.
+    declaration.write_text(declaration.read_text().replace("50%", "10%"))
     send(deployment)
     content = file_of(deployment)
     deployment.empty_tables([AUDIENCE_REQUESTS])
