@@ -269,7 +269,11 @@ def compared(
 ) -> Row:
     """Return the figure of probabilities of other rows, ours and plain models'."""
     began = time.perf_counter()
-    ours = figure(by_try(known, asked.drop(columns=label), label, time_column))
+    look = try_table(known, label=label, time=time_column)
+    # As ``propensity try --rows`` lists them: by the row that each was of.
+    listed = look.scores(asked.drop(columns=label))
+    in_order = listed.sort_values(listed.columns[0])
+    ours = figure(in_order["probability"].to_numpy(np.float64))
     seconds = time.perf_counter() - began
     features = known.columns.drop([label] + ([time_column] if time_column else []))
     plain = {}
@@ -277,15 +281,6 @@ def compared(
         model.fit(known[features], known[label])
         plain[name] = figure(model.predict_proba(asked[features])[:, 1])
     return Row(what=what, split=split, ours=ours, plain=plain, seconds=seconds)
-
-
-def by_try(
-    known: pd.DataFrame, asked: pd.DataFrame, label: str, time_column: str | None
-) -> Floats:
-    """Return probabilities of rows, as ``propensity try --rows`` lists them."""
-    listed = try_table(known, label=label, time=time_column).scores(asked)
-    in_order = listed.sort_values(listed.columns[0])
-    return np.asarray(in_order["probability"], dtype=np.float64)
 
 
 def plain_models() -> dict[str, Pipeline]:

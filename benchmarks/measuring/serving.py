@@ -245,24 +245,13 @@ def loads(
     with asked.open("wb") as file:
         for data in requests:
             file.write(b"%d\n%b" % (len(data), data))
-    wrk = [
-        "wrk",
-        "--threads",
-        "1",
-        "--connections",
-        f"{connections}",
-        "--timeout",
-        "30s",
-        "--duration",
-        f"{seconds}s",
-        "--script",
-        f"{WRK_SCRIPT}",
-    ]
+    pace = f"wrk --threads 1 --connections {connections} --timeout 30s"
+    wrk = f"{pace} --duration {seconds}s --script".split()
 
     def load(process: Process) -> Load:
         began = cpu_s(process)
         url = f"http://{HOST}:{process.port}"
-        command = wrk + [url, "--", f"{asked}"]
+        command = wrk + [f"{WRK_SCRIPT}", url, "--", f"{asked}"]
         text = subprocess.check_output(command, text=True)
         figures = [int(word) for word in text.splitlines()[-1].split()]
         count, micros, failures, p99_us = figures
