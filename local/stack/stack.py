@@ -382,20 +382,14 @@ class Stack:
         parent = [] if self._stays else ["--parent", str(os.getpid())]
         for service, words in {
             "bigquery": [
-                "--grpc-port",
-                str(self.port("bigquery_storage")),
-                "--project",
-                self.options.project,
-                "--data-dir",
-                str(folder / "bigquery"),
-                "--storage",
-                self.url("storage"),
+                f"--grpc-port={self.port('bigquery_storage')}",
+                f"--project={self.options.project}",
+                f"--data-dir={folder / 'bigquery'}",
+                f"--storage={self.url('storage')}",
             ],
             "storage": [
-                "--data-dir",
-                str(folder / "storage"),
-                "--secrets-dir",
-                str(folder / "secrets"),
+                f"--data-dir={folder / 'storage'}",
+                f"--secrets-dir={folder / 'secrets'}",
             ],
             "pubsub": [],
         }.items():
