@@ -8,15 +8,24 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 import yaml
 
-from deploy import DeploymentError, plans
+from deploy import DeploymentError, configuration, images, plans, stage
 from deploy.configuration import TEMPLATE
 from deploy.functions import ROOT
 from deploy.roles import ROLES
-from tests.deploy.conftest import FEW, POOL, WHOLE, Cloud, cloud_of, settings_file
+from tests.deploy.conftest import (
+    FEW,
+    POOL,
+    SETTINGS,
+    WHOLE,
+    Cloud,
+    cloud_of,
+    settings_file,
+)
 
 WORKFLOWS = {
     file.name: yaml.safe_load(file.read_text())
@@ -109,26 +118,21 @@ def test_a_workflow_deploys_what_was_planned_and_tested(tmp_path, project):
 ELSEWHERE = f"evil.example/x@sha256:{'a' * 64}"
 
 
-def test_what_was_not_tested_is_not_planned(cloud):
+def test_what_was_not_tested_is_not_planned(tmp_path):
     """As when a service has the label of the tested one, and an image from somewhere
     else."""
-    folder = cloud.folder / "tested"
-    folder.mkdir()
-    file = settings_file(folder, FEW | TEST)
-    cloud.run("02-GetProba/deploy.sh")
-    [sources] = re.findall("=sources=(.*)", "\n".join(cloud.calls()))
-    others = [
-        service("propensity-get-proba", sources, ELSEWHERE),
-        service("propensity-get-proba", "another"),
-    ]
-    for other in others:
-        listed = "run services list --project=my-test-project"
-        cloud.rules.insert(0, (listed, f"[{other}]", 0))
-        words = ("--dry-run", f"--plan={folder}/plan", f"--images-from={file}")
-        refused = cloud.run("deploy/setup.sh", *words)
+    d = configuration.of({**SETTINGS, "DEPLOY_FUNCTIONS": "get_proba"})
+    sources = stage.locked(d.functions[0], tmp_path / "get_proba")
+    repository = IMAGE.partition("/image@")[0]
+    tested = [(sources, IMAGE), (sources, ELSEWHERE), ("another", IMAGE)]
+    services = [service("propensity-get-proba", *made) for made in tested]
+    right, *others = map(json.loads, services)
+    where = {"repository": repository, "file": Path("test.env")}
 
-        assert (refused.returncode, cloud.changes()) == (1, [])
-        assert "has no get_proba of your code" in refused.stderr
+    assert images.of_another(d, [right], **where)["get_proba"]["sources"] == sources
+    for other in others:
+        with pytest.raises(DeploymentError, match="has no get_proba of your code"):
+            images.of_another(d, [other], **where)
 
 
 def changed(kind: str, before: object, after: object) -> dict[str, object]:
