@@ -117,14 +117,14 @@ def schedule(shell: Shell, options: argparse.Namespace) -> None:
     caller.append(f"--oidc-token-audience={url}")
     for job, use_case in shell.d.calls(function).items():
         calls = _called(shell, job)
-        if calls.endswith(":run") and not options.function:
+        if calls and calls.endswith(":run") and not options.function:
             told = "starts a training job, and deploy/training_job.sh updates its image"
             print(f"# {job} {told}. --function schedules the function again")
             continue
         shell.run(
             "schedule",
             job=job,
-            **_times(shell, function, use_case, is_there=bool(calls)),
+            **_times(shell, function, use_case, is_there=calls is not None),
             uri=f"{url}/",
             body=json.dumps({"use_case": use_case} if use_case else {}),
             caller=caller,
@@ -153,18 +153,18 @@ def train_in_jobs(shell: Shell, options: argparse.Namespace) -> None:
         shell.run("let_start", job=job)
         if options.schedule:
             [jobs] = shell.words(JOBS)
-            is_there = bool(_called(shell, start))
+            is_there = _called(shell, start) is not None
             times = _times(shell, function, use_case, is_there=is_there)
             uri = f"{jobs}/{job}:run"
             shell.run("schedule", job=start, **times, uri=uri, body="{}", caller=caller)
 
 
-def _called(shell: Shell, job: str) -> str:
-    """Return what a schedule calls so far; nothing where it is not there."""
+def _called(shell: Shell, job: str) -> str | None:
+    """Return what a schedule calls so far; None where it is not there."""
     try:
-        return "" if shell.is_dry else shell.ask("called", job=job)
+        return None if shell.is_dry else shell.ask("called", job=job)
     except CalledProcessError:
-        return ""
+        return None
 
 
 def _times(
