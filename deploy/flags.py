@@ -20,16 +20,17 @@ def service(d: DeploymentSettings, function: Function) -> list[str]:
     if function.is_public:
         flags["ingress"] = INGRESS.get(d.own["ingress"], d.own["ingress"])
     flags["service-account"] = d.account(function.target)
-    flags["set-env-vars"] = environment(d)
+    variables = {**d.variables, **function.variables}
     if not function.is_asynchronous:
         # As many threads as requests at once.
-        flags["set-env-vars"] += f"{SEPARATOR}THREADS=1"
+        variables["THREADS"] = "1"
+    flags["set-env-vars"] = environment(variables)
     return words(flags) + [secret(d) if function.needs_key else "--clear-secrets"]
 
 
-def environment(d: DeploymentSettings) -> str:
-    """Return the variables of all functions, as a list of gcloud: ``^|^A=1|B=2``."""
-    assigned = [f"{name}={value}" for name, value in d.variables.items()]
+def environment(variables: Mapping[str, str]) -> str:
+    """Return variables as a list of gcloud: ``^|^A=1|B=2``."""
+    assigned = [f"{name}={value}" for name, value in variables.items()]
     return f"^{SEPARATOR}^{SEPARATOR.join(assigned)}"
 
 

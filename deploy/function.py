@@ -196,7 +196,7 @@ def _deploy_job(
         account=shell.d.account(account),
         words="|".join(words),
         size=size,
-        environment=flags.environment(shell.d),
+        environment=flags.environment(shell.d.variables),
         secret=flags.secret(shell.d),
         network=flags.of_job(shell.d),
     )

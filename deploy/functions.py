@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -119,6 +119,7 @@ class Function(Account):
     folder: str
     requirements: str = "requirements.txt"
     is_asynchronous: bool = False
+    variables: Mapping[str, str] = field(default_factory=dict)
     flags: Mapping[str, str]
     schedule: Schedule | None = None
 

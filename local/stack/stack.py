@@ -415,7 +415,11 @@ class Stack:
                     dirs_exist_ok=True,
                     ignore_dangling_symlinks=True,
                 )
-            variables = {"XDG_RUNTIME_DIR": str(runtime), **secret}
+            variables = {
+                "XDG_RUNTIME_DIR": str(runtime),
+                **secret,
+                **function.variables,
+            }
             yield target, command, self.environment | variables, staged
         if self._stays:
             self.state.dashboard.mkdir(parents=True, exist_ok=True)

@@ -130,7 +130,7 @@ def test_functions_are_deployed_with_their_own_account_and_the_settings(printed)
         # 03-ModelEvaluation recognises suppressed users by it.
         has_key = "PROPENSITY_SUPPRESSION_KEY" in given.get("set-secrets", "")
         assert has_key == function.needs_key
-        assert variables == d.variables
+        assert variables == {**d.variables, **function.variables}
     scheduled = {
         words[5] for words in printed if words[1:4] == ["scheduler", "jobs", "create"]
     }
