@@ -60,7 +60,7 @@ settings.load_profile("quick")
 # These files, and those of these folders, take longest. Begun first, none of them is
 # waited for at the end by a worker that has nothing else to do.
 LONGEST_FIRST = (
-    "test_twenty_days.py", "test_runs.py", "long", "audit",
+    "test_twenty_days.py", "test_replayed.py", "long", "audit",
     "functions", "local", "offline", "usecases", "runs", "registry", "learning",
     "deploy",
 )  # fmt: skip

@@ -17,11 +17,9 @@ from google.api_core import exceptions as api
 from commands.cli import main
 from local.ground import Ground
 from local.ground.bigquery import Rows
-from propensity import usecases
 from propensity.errors import RequestError
 from propensity.ga4.shards import PREFIXES
 from propensity.ga4.view import LATER_COLUMNS
-from propensity.settings import Settings
 from propensity.timeframe import Timeframe
 from propensity.trying import lists
 from propensity.trying.export import (
@@ -50,11 +48,7 @@ def quiet(label: str) -> Iterator[None]:
 @contextlib.contextmanager
 def in_place(deployment: Deployment) -> Iterator[None]:
     """Have commands of this process work there, on a small shop."""
-    with (
-        entered(deployment.environment),
-        patch.multiple(Settings, **deployment.constants),
-        patch.object(usecases, "load", deployment._use_case(usecases.load)),
-    ):
+    with entered(deployment.environment), deployment.trains_quickly():
         yield
 
 

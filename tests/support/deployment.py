@@ -34,6 +34,7 @@ from offline import load_model
 from propensity import usecases
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.warehouse import Warehouse
+from propensity.learning import importance
 from propensity.registry.versions import Registry
 from propensity.runs import setup
 from propensity.runs.run import clients
@@ -215,16 +216,21 @@ class Deployment:
         if body is not None:
             arguments["data"] = json.dumps(body, default=str)
         request = {"method": "POST", **arguments}
-        with (
-            entered(self.environment),
-            patch.multiple(Settings, **self.constants),
-            patch.object(usecases, "load", self._use_case(usecases.load)),
-        ):
+        with entered(self.environment), self.trains_quickly():
             answer = client.open("/", **request)
         return check_described(target, answer, method=request["method"])
 
-    def _use_case(self, load: Callable[[str], UseCase]) -> Callable[[str], UseCase]:
-        return load if self.fits_all else lambda name: with_one_candidate(load(name))
+    @contextlib.contextmanager
+    def trains_quickly(self) -> Iterator[None]:
+        """Have trainings of few rows, one candidate, and features shuffled once."""
+        load = usecases.load
+        loaded = load if self.fits_all else lambda name: with_one_candidate(load(name))
+        with (
+            patch.multiple(Settings, **self.constants),
+            patch.object(usecases, "load", loaded),
+            patch.object(importance, "REPEATS", 1),
+        ):
+            yield
 
     def run(self, target: str, as_of: date, **body: object) -> dict[str, Any]:
         """Call a function that must succeed; return its answer."""
