@@ -179,6 +179,17 @@ def test_policies_of_an_organisation_are_kept(printed):
         assert not ("keys" in words and "create" in words)
 
 
+def test_an_operator_is_let_into_some_folders_of_the_bucket(printed):
+    """And not into others, such as the one with the key of control groups."""
+    command = "gcloud storage buckets add-iam-policy-binding gs://my-bucket "
+    granted = [words for words in printed if " ".join(words).startswith(command)]
+
+    assert len(granted) == 3
+    for words in granted:
+        condition = flags(words)["condition"]
+        assert re.fullmatch(r'\^\|\^title=(\w+)\|.*/objects/\1/"\)', condition)
+
+
 # Cloud Run begins a job that died anew three times, unless it is told not to.
 KEPT = """
 deploy_job --max-retries=0 --tasks=1 --task-timeout=82800

@@ -220,7 +220,15 @@ def test_a_function_that_is_refused_stops_no_other(cloud):
 
 def test_the_teardown_asks_and_keeps_data_unless_told(cloud):
     """All else is taken out by an apply that keeps only data; where they go, their
-    protection is lifted before."""
+    protection is lifted before. A secret is data, also one that nothing needs."""
+    change = {"actions": ["delete"], "before": {"secret_id": "TOKEN"}, "after": None}
+    secret = {"type": "google_secret_manager_secret", "name": "old", "change": change}
+    plan = json.dumps({"resource_changes": [secret]})
+    cloud.rules.insert(0, ("show -json", plan, 0))
+    refused = cloud.run("deploy/teardown.sh", "--yes")
+    assert "secret TOKEN would be deleted" in refused.stderr
+    assert cloud.count(" apply ") == 0
+    cloud.rules.pop(0)
     cloud.rules.append(("scheduler jobs list", "propensity-compact-features", 0))
     asked = cloud.run("deploy/teardown.sh", stdin="yes\n")
     assert (asked.returncode, cloud.changes()) == (1, [])
