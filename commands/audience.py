@@ -14,7 +14,7 @@ import click
 from commands.texts import audiences as texts
 from propensity.cli.answers import Exit, File, Group, example, say, spoken
 from propensity.cli.errors import CommandError
-from propensity.cli.options import read_day, use_case
+from propensity.cli.options import DRY_RUN, read_day, use_case
 
 if TYPE_CHECKING:
     from propensity.audience.declared import DeclaredAudience
@@ -27,9 +27,6 @@ _NAME = click.argument("audience", help="Name of the audience.")
 _ONE_OR_ALL = click.argument("audience", required=False, help="Name of the audience.")
 _ALL = click.option(
     "--all", "is_for_all", is_flag=True, help="All audiences of the deployment."
-)
-_WAITING = click.option(
-    "--dry-run", "is_dry", is_flag=True, help="Only count the users who wait."
 )
 _AS_OF = click.option(
     "--as-of",
@@ -169,7 +166,7 @@ def send(audience: str, use_case: str | None, **chosen: Any) -> Any:
     is_flag=True,
     help="Only record it, because you have removed them yourself.",
 )
-@click.option("--dry-run", "is_dry", is_flag=True, help="Only count them.")
+@DRY_RUN
 @use_case()
 def end(
     audience: str,
@@ -219,7 +216,7 @@ def end(
 @audience.command(epilog=example("propensity audience stop winback"))
 @_ONE_OR_ALL
 @_ALL
-@_WAITING
+@DRY_RUN
 @use_case()
 def stop(audience: str | None, use_case: str | None, **how: bool) -> Any:
     """
@@ -235,7 +232,7 @@ def stop(audience: str | None, use_case: str | None, **how: bool) -> Any:
 @audience.command(epilog=example("propensity audience resume winback"))
 @_ONE_OR_ALL
 @_ALL
-@_WAITING
+@DRY_RUN
 @use_case()
 def resume(audience: str | None, use_case: str | None, **how: bool) -> Any:
     """
