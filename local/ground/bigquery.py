@@ -9,6 +9,7 @@ them. Appends wait for nobody.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import re
 import threading
@@ -617,7 +618,8 @@ class BigQuery:
             asked: Any = None
             if not config.create_session and not config.connection_properties:
                 states = [(path, self.changed[path]) for path in sorted(tables)]
-                asked = sql, repr(sorted(given.items())), types, place, tuple(states)
+                values = hashlib.sha256(repr(sorted(given.items())).encode()).digest()
+                asked = sql, values, types, place, tuple(states)
             if asked in self._answers:
                 return Job(Rows(self._answers[asked], processed), processed, billed)
             table, changed = self._run(script, given, place, call)
