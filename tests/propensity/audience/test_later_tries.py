@@ -41,7 +41,7 @@ def by_email(folder: Path) -> Path:
 def test_who_left_the_sql_is_sent_as_little_as_the_list_has_them(
     deployment, folder, capsys, hours
 ):
-    """Who has unsubscribed since the choice is in neither."""
+    """Who has unsubscribed since the choice, or is suppressed, is in neither."""
     with Playing(always=CLOSED) as receiver:
         text = f'kind = "http"\nname = "crm"\nurl = "{receiver.url}/users"\n'
         text += '[user]\nid = "{user_id}"\n'
@@ -50,6 +50,7 @@ def test_who_left_the_sql_is_sent_as_little_as_the_list_has_them(
         main(["audience", "send", "winback"])
         left = "SELECT user_id FROM publication WHERE user_id != 'u199'"
         (folder / "winback.sql").write_text(left)
+        deployment.suppress("u198", at=deployment.clock.now())
         deployment.clock.advance(hours * 3600)
         capsys.readouterr()
         main(["audience", "list", "winback"])
@@ -58,8 +59,9 @@ def test_who_left_the_sql_is_sent_as_little_as_the_list_has_them(
         main(["audience", "send", "winback"])
 
     sent = {user for _, user in receiver.users}
-    assert sent == {f"u{number}" for number in range(190, 199)}
+    assert sent == {f"u{number}" for number in range(190, 198)}
     assert all(user in printed for user in sent)
+    assert "u198" not in printed
     assert "u199" not in printed
 
 
