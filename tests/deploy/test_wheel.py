@@ -125,11 +125,12 @@ def test_the_first_command_of_the_readme_runs_as_it_is_written(installed, tmp_pa
     assert (tmp_path / "try-churn.csv.html").exists()
 
 
-def test_an_export_is_tried_with_read_rights(propensity, emulated, tmp_path):
-    """By the notebook's first command. A shop with the columns and days of Google's
-    sample stands for it. Whatever is not a reading or a job is refused, and nothing is;
-    each column of the export is read by one job."""
-    words = TYPED.findall(text(PAGE))[0].split()
+@pytest.mark.parametrize("page", [PAGE, "docs/try-your-export.md"])
+def test_an_export_is_tried_with_read_rights(propensity, emulated, tmp_path, page):
+    """By the page's first command, where nothing names a project beside it. A shop with
+    the columns and days of Google's sample stands for it. Whatever is not a reading or
+    a job is refused, and nothing is; each column of the export is read by one job."""
+    words = TYPED.findall(text(page))[0].split()
     target = words[1]
     rows = shop.shards(shop.weekly(LONG_AGO, 13))
     tables = {name: of.drop_columns([*LATER_COLUMNS]) for name, of in rows.items()}
