@@ -68,8 +68,8 @@ def planned(session: Session, declared: Declared, audience: Audience) -> Plan:
         "cost": declared.cost_per_contact,
         "margin": declared.margin,
     }
-    [planned] = session.rows(statement("audience_plan"), asked)
-    new_a_week = planned["new_members_a_week"]
+    [row] = session.rows(statement("audience_plan"), asked)
+    new_a_week = row["new_members_a_week"]
     planned_weeks = LOOKS
     if declared.until:
         planned_weeks = max((declared.until - audience.as_of) // WEEK, 0) + 1
@@ -101,7 +101,7 @@ def planned(session: Session, declared: Declared, audience: Audience) -> Plan:
         added_conversions=sums.added_conversions,
         added_value=sums.added_value,
         power=weeks,
-        deciles=[Decile(**decile) for decile in planned["deciles"]],
+        deciles=[Decile(**decile) for decile in row["deciles"]],
     )
 
 
