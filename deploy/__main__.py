@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import inspect
 import io
 import os
@@ -73,21 +74,27 @@ def parsed(name: str, words: Sequence[str]) -> argparse.Namespace:
     """Return what a script is told; end the process where it does not take that."""
     script, takes = SCRIPTS[name]
     parser = argparse.ArgumentParser(
-        f"deploy/{name}.sh", usage=inspect.getdoc(script), allow_abbrev=False
+        f"deploy/{name}.sh",
+        usage=argparse.SUPPRESS,
+        description=inspect.getdoc(script),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
+    # The docstring has them.
+    add = functools.partial(parser.add_argument, help=argparse.SUPPRESS)
     deployment = os.environ.get("PROPENSITY_DEPLOYMENT")
-    parser.add_argument("--deployment", type=_from_here, default=deployment)
-    parser.add_argument("--dry-run", dest="is_dry", action="store_true")
+    add("--deployment", type=_from_here, default=deployment)
+    add("--dry-run", dest="is_dry", action="store_true")
     for each in f"{takes} {OF_ALL}".split():
         flag = each.rstrip("=")
         if flag == "command":
-            parser.add_argument(flag, nargs=argparse.REMAINDER)
+            add(flag, nargs=argparse.REMAINDER)
         elif not flag.startswith("--"):
-            parser.add_argument(flag, nargs="?", default="")
+            add(flag, nargs="?", default="")
         elif each.endswith("="):
-            parser.add_argument(flag, type=_from_here if flag in FILES else str)
+            add(flag, type=_from_here if flag in FILES else str)
         else:
-            parser.add_argument(flag, action="store_true")
+            add(flag, action="store_true")
     return parser.parse_args(words)
 
 
