@@ -367,7 +367,14 @@ def hashed_phone(text: str) -> str:
         parsed = phonenumbers.parse(number)
     except phonenumbers.NumberParseException:
         raise ValueError("no phone number with + and the country code") from None
-    if not phonenumbers.is_possible_number(parsed):
+    # Two numbers in a cell, a name, which a telephone dials, or a shared switchboard.
+    if parsed.extension or re.search(r"[^\W\d_]|[/~\n]", number):
+        raise ValueError(
+            "letters, an extension or a second number beside a phone number"
+        )
+    # A number without its area code is possible, but nobody's.
+    possible = phonenumbers.ValidationResult.IS_POSSIBLE
+    if phonenumbers.is_possible_number_with_reason(parsed) != possible:
         raise ValueError("a phone number with too few or too many digits")
     international = phonenumbers.PhoneNumberFormat.E164
     return sha256(phonenumbers.format_number(parsed, international).encode())

@@ -224,6 +224,12 @@ def test_addresses_are_normalised_as_google_does(hashing, given, address):
         (hashed_email, "+@gmail.com", "^no e-mail address$"),
         (hashed_phone, "020 7946 0000", "country code"),
         (hashed_phone, "+491234567890123456", "too few or too many digits"),
+        (hashed_phone, "+1 555 0100", "too few or too many digits"),
+        # A telephone's letters are digits: 262 for Ana.
+        (hashed_phone, "+49 30 1234567 Ana", "beside a phone number"),
+        (hashed_phone, "+49 171 1234567/68", "beside a phone number"),
+        (hashed_phone, "+1 415 555 0100 ext 5", "beside a phone number"),
+        (hashed_phone, "+1 415 555 0100 #5", "beside a phone number"),
     ],
 )
 def test_nothing_is_hashed_that_is_no_address(hashing, text, message):
