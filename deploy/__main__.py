@@ -48,7 +48,7 @@ FILES = ("--plan", "--images-from")
 
 def main(arguments: Sequence[str]) -> int:
     """Run a script; return the exit status."""
-    name, *words = arguments
+    name, *words = arguments or [""]
     if name not in SCRIPTS:
         print(f"deploy: use one of {', '.join(SCRIPTS)}", file=sys.stderr)
         return 2
@@ -79,10 +79,12 @@ def parsed(name: str, words: Sequence[str]) -> argparse.Namespace:
         description=inspect.getdoc(script),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
+        add_help=False,
     )
     # The docstring has them.
     add = functools.partial(parser.add_argument, help=argparse.SUPPRESS)
-    deployment = os.environ.get("PROPENSITY_DEPLOYMENT")
+    add("-h", "--help", action="help")
+    deployment = os.environ.get("PROPENSITY_DEPLOYMENT") or None
     add("--deployment", type=_from_here, default=deployment)
     add("--dry-run", dest="is_dry", action="store_true")
     for each in f"{takes} {OF_ALL}".split():

@@ -26,7 +26,9 @@ def run(shell: Shell, options: argparse.Namespace) -> None:
     given["drop-columns"] = options.drop_columns
     of_setup = [f"--{flag}" for flag, is_given in given.items() if is_given]
     of_plan = [f"--plan={options.plan}"] if options.plan else []
-    _script("deploy/setup.sh", every + of_setup + of_plan)
+    images = options.images_from
+    of_images = [f"--images-from={images}"] if images else []
+    _script("deploy/setup.sh", every + of_setup + of_plan + of_images)
     # One after the other: gcloud keeps its credentials in one database, and calls
     # beside each other find it locked.
     rebuild = ["--rebuild"] if options.rebuild else []
@@ -53,4 +55,9 @@ def _scripts(kind: str) -> list[str]:
 
 
 def _script(name: str, words: list[str], *, check: bool = True) -> int:
-    return subprocess.run([f"{ROOT / name}"] + words, check=check).returncode
+    # Waits also where Ctrl-C has begun to end the script; subprocess.run would kill it.
+    with subprocess.Popen([f"{ROOT / name}"] + words) as process:
+        status = process.wait()
+    if check and status:
+        raise subprocess.CalledProcessError(status, name)
+    return status

@@ -10,4 +10,6 @@ export STARTED="$PWD"
   echo "deploy: $root/.venv is missing or incomplete. Run 'make setup' in $root first" >&2
   exit 1
 }
+# Who closes the standard input answers no question.
+[[ -e /dev/stdin ]] || exec </dev/null
 cd "$root" && exec .venv/bin/python -m deploy "$(basename "$0" .sh)" "$@"

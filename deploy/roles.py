@@ -38,7 +38,7 @@ def run(shell: Shell, options: argparse.Namespace) -> None:
       deploy/roles.sh group:crm-team@example.com --operator
       deploy/roles.sh user:ana@example.com
       deploy/roles.sh principal://iam.googleapis.com/projects/1/locations/global/\
-    workloadIdentityPools/ci/subject/123456789:production
+workloadIdentityPools/ci/subject/123456789:production
     """
     member = options.member
     check(member)

@@ -13,9 +13,9 @@ import tomllib
 from pathlib import Path
 from string import Template
 from subprocess import CalledProcessError, CompletedProcess
-from typing import Any
+from typing import IO, Any
 
-from deploy import DeploymentError, functions
+from deploy import DeploymentError, UsageError, functions
 from deploy.configuration import DeploymentSettings
 from deploy.functions import ROOT, Function
 
@@ -93,7 +93,8 @@ class Shell:
         """
         words = self.words(command, **names)
         check_on_path(words[0])
-        done = subprocess.run(words, capture_output=True, text=True, check=True)
+        done = _asked(words)
+        done.check_returncode()
         return done.stdout.rstrip("\n")
 
     def spreading_s(self) -> int:
@@ -109,7 +110,15 @@ class Shell:
         (self.work / "granted").write_text(f"{time.time():.0f}")
 
     def function(self, target: str) -> Function | None:
-        """Return a function, if it is one of DEPLOY_FUNCTIONS; say so if not."""
+        """
+        Return a function, if it is one of DEPLOY_FUNCTIONS; say so if not.
+
+        Raises:
+            UsageError: There is no such function.
+        """
+        known = [function.target for function in functions.load()]
+        if target not in known:
+            raise UsageError(f"FUNCTION is '{target}'. Use one of {', '.join(known)}")
         for function in self.d.functions:
             if function.target == target:
                 return function
@@ -162,16 +171,35 @@ def shown(words: list[str], *, is_read: bool = False) -> CompletedProcess[str]:
     """Run a program, and show what it says; return that, and what is read."""
     check_on_path(words[0])
     if is_read:
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        done = _asked(words)
         sys.stderr.write(done.stderr)
         return done
-    said = b""
     with subprocess.Popen(words, stderr=subprocess.PIPE, bufsize=0) as process:
         assert process.stderr
-        for chunk in iter(functools.partial(process.stderr.read, 4096), b""):
-            sys.stderr.buffer.write(chunk)
-            sys.stderr.flush()
-            said += chunk
+        try:
+            said = _passed_on(process.stderr)
+        except SystemExit:
+            # Ctrl-C ends the program as well. Terraform unlocks its state first, unless
+            # nobody reads what it says.
+            _passed_on(process.stderr)
+            raise
     return CompletedProcess(
         words, process.returncode, "", said.decode(errors="replace")
     )
+
+
+def _asked(words: list[str]) -> CompletedProcess[str]:
+    # What gcloud asks back, for example whether to enable an API, nobody would see.
+    return subprocess.run(
+        words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+
+
+def _passed_on(stream: IO[bytes]) -> bytes:
+    """Show what a program says until its end; return that."""
+    said = b""
+    for chunk in iter(functools.partial(stream.read, 4096), b""):
+        sys.stderr.buffer.write(chunk)
+        sys.stderr.flush()
+        said += chunk
+    return said

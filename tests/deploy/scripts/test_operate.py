@@ -77,6 +77,7 @@ REFUSED = [
     ("operate", ["forget", "--use-case=x", "ana"], "forget - < ids.txt"),
     ("operate", ["audience", "send", "a|b"], "contains '|'"),
     ("call", ["get_proba"], "FUNCTION is 'get_proba'"),
+    ("schedule", ["predicitons"], "FUNCTION is 'predicitons'"),
     ("call", ["predictions", "[1]"], "REQUEST is '[1]', which is not a JSON object"),
     ("roles", ["allUsers"], "Example: user:ana@example.com"),
     ("roles", [EVERY_BRANCH, "--planner"], "every branch of a repository"),

@@ -215,7 +215,8 @@ def test_a_script_is_about_a_deployment_that_is_named(cloud):
     """None is assumed, and a file that is not there is named."""
     script = cloud.project / "02-GetProba/deploy.sh"
     missing = execute([script, "--deployment", "prod.env"], status=1).stderr
-    refused = execute([script], env={"PATH": "/usr/bin:/bin"}, status=2).stderr
+    environment = {"PATH": "/usr/bin:/bin", "PROPENSITY_DEPLOYMENT": ""}
+    refused = execute([script], env=environment, status=2).stderr
 
     assert "prod.env" in missing
     assert "propensity deployment new" in missing

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
+import subprocess
 import time
 from subprocess import CalledProcessError
 from types import SimpleNamespace
@@ -23,6 +25,7 @@ from tests.deploy.conftest import (
     planned,
     settings_file,
 )
+from tests.support.programs import execute
 
 SERVICE = {
     "metadata": {"name": "propensity-get-proba"},
@@ -122,6 +125,11 @@ def test_nothing_is_changed_before_a_plan_is_agreed(cloud):
     """Nor by an older version that would take a column away, unless it is told."""
     assert cloud.run("deploy/setup.sh", stdin="no\n").returncode == 1
     assert cloud.count(" apply ") == 0
+    closed = cloud.folder / "closed.sh"
+    closed.write_text(f"#!/bin/bash\n{cloud.project}/deploy/setup.sh <&-\n")
+    closed.chmod(0o755)
+    assert "nothing was changed" in cloud.run(str(closed)).stderr
+    assert cloud.count(" apply ") == 0
     assert cloud.run("deploy/setup.sh", stdin="yes\n").returncode == 0
     assert cloud.count(" apply ") == 1
     columns = [{"name": "a"}, {"name": "b"}]
@@ -216,6 +224,60 @@ def test_a_function_that_is_refused_stops_no_other(cloud):
     assert "these failed: 02-GetProba/deploy.sh" in result.stderr
     assert cloud.count("run deploy propensity-compact-features") == 1
     assert cloud.count("scheduler jobs create") == 0
+
+
+def test_images_of_another_deployment_are_for_a_plan_alone(cloud):
+    """Else what was not tested would be built and deployed in silence."""
+    result = cloud.run("deploy/deploy_all.sh", "--yes", "--images-from=test.env")
+
+    assert (result.returncode, cloud.calls()) == (2, [])
+
+
+INTERRUPTED = """#!/bin/bash
+[[ "$*" != *" show "* ]] || echo '{"resource_changes": []}'
+[[ "$*" == *" apply "* ]] || exit 0
+trap 'sleep 1; echo unlocking >&2; touch "${0%/*}/unlocked"; exit 1' INT
+echo applying >&2
+while true; do sleep 0.1; done
+"""
+
+
+def test_terraform_ends_by_itself_on_ctrl_c(cloud):
+    """It says so, and unlocks the state."""
+    environment = cloud.install()
+    terraform = cloud.folder / "bin" / "terraform"
+    terraform.write_text(INTERRUPTED)
+    file = settings_file(cloud.folder, cloud.settings)
+    with subprocess.Popen(
+        [cloud.project / "deploy/deploy_all.sh", "--yes", f"--deployment={file}"],
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stderr
+        for line in process.stderr:
+            if line == "applying\n":
+                os.killpg(process.pid, signal.SIGINT)
+
+    assert process.returncode == 130
+    assert terraform.with_name("unlocked").exists()
+
+
+def test_nobody_is_asked_back_in_silence(cloud):
+    """As gcloud asks whether to enable an API, and waits, also where nobody sees it."""
+    environment = cloud.install()
+    gcloud = cloud.folder / "bin" / "gcloud"
+    gcloud.write_text("#!/bin/bash\nread -r said\necho it is $said >&2\nexit 1\n")
+    file = settings_file(cloud.folder, cloud.settings)
+    refused = execute(
+        [cloud.project / "04-StreamFeatures/scheduler.sh", f"--deployment={file}"],
+        input="answered\n",
+        env=environment,
+        status=1,
+    )
+
+    assert refused.stderr == "it is\n"
 
 
 def test_the_teardown_asks_and_keeps_data_unless_told(cloud):
