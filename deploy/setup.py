@@ -56,11 +56,11 @@ def set_up(shell: Shell, options: argparse.Namespace) -> None:
     given["drop_columns"] = options.drop_columns
     may = [name for name, is_given in given.items() if is_given]
     if shell.is_dry:
+        if options.images_from:
+            keep_images(shell, options)
         terraform.plan(may=may)
         if terraform.unseen:
             terraform.run("apply", f"{terraform.file}")
-        if options.images_from:
-            keep_images(shell, options)
         listed = "lists every resource, permission and alert of a deployment"
         tell(f"# docs/resources.md {listed}")
         return
@@ -186,8 +186,8 @@ def write_values(shell: Shell, terraform: Terraform) -> None:
 
 
 def keep_images(shell: Shell, options: argparse.Namespace) -> None:
-    """Keep beside the plan, and show, which images another deployment runs; stop where
-    one was built of something else than what would be staged here."""
+    """Keep, for the plan, and show which images another deployment runs; stop where one
+    was built of something else than what would be staged here."""
     other = configuration.read(options.images_from)
     # The use cases that are staged are these again.
     configuration.read(shell.file)

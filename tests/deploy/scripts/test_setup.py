@@ -227,10 +227,16 @@ def test_a_function_that_is_refused_stops_no_other(cloud):
 
 
 def test_images_of_another_deployment_are_for_a_plan_alone(cloud):
-    """Else what was not tested would be built and deployed in silence."""
-    result = cloud.run("deploy/deploy_all.sh", "--yes", "--images-from=test.env")
-
+    """Else what was not tested would be built and deployed in silence; where it runs
+    other code, there is no plan."""
+    images = "--images-from=settings.env"
+    result = cloud.run("deploy/deploy_all.sh", "--yes", images)
     assert (result.returncode, cloud.calls()) == (2, [])
+    cloud.rules.insert(0, ("run services list", "[]", 0))
+    result = cloud.run("deploy/setup.sh", "--dry-run", "--plan", "a plan", images)
+
+    assert "has no get_proba of your code" in result.stderr
+    assert list((cloud.folder / "a plan").iterdir()) == []
 
 
 INTERRUPTED = """#!/bin/bash
