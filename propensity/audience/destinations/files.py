@@ -27,6 +27,8 @@ from propensity.spreadsheet import CSV_TYPE, csv_parts
 
 # Columns that people read in percent.
 PERCENT = ("probability", EFFECT)
+# Excel keeps fifteen digits: a longer number, such as an id, is a text.
+_INEXACT = 10**15
 
 
 def _folder(request: Request) -> str:
@@ -124,12 +126,13 @@ def workbook_of_members(
         sheet.write_row(0, 0, names)
         for line, row in enumerate(rows, 1):
             for index, value in enumerate(row):
-                if isinstance(value, int | float) and not isinstance(value, bool):
+                is_number = isinstance(value, int | float) and abs(value) < _INEXACT
+                if is_number and not isinstance(value, bool):
                     style = percent if names[index] in PERCENT else None
                     sheet.write_number(line, index, value, style)
                 elif value is not None:
-                    is_text = isinstance(value, str)
-                    text = value if is_text else json.dumps(value, default=str)
+                    is_text = isinstance(value, str | Decimal)
+                    text = str(value) if is_text else json.dumps(value, default=str)
                     sheet.write_string(line, index, text)
     return file.getvalue()
 

@@ -19,7 +19,8 @@ from commands.cli import main
 from offline import forget
 from propensity.audience import declared, run
 from propensity.audience.destinations import files
-from propensity.audience.destinations.files import CsvFiles
+from propensity.audience.destinations.files import CsvFiles, workbook_of_members
+from propensity.audience.members import Member, Sums
 from propensity.cli.answers import Exit
 from propensity.errors import Unavailable
 from propensity.registry.deployment import open_deployment
@@ -194,6 +195,19 @@ def test_a_workbook_keeps_ids_and_formulas_as_texts(deployment, folder, capsysbi
         assert "".join(name_of_user.itertext()) == user
         assert name_of_user.get("t") == name.get("t") == "inlineStr"
         assert probability.get("t") is None
+
+
+def test_a_workbook_keeps_each_digit_of_a_number():
+    numbers = '{"id": 12345678901234567, "total": 123456789012345.678}'
+    content = workbook_of_members(
+        [Member("u1", attributes=numbers)], Sums(), ["id", "total"], "probability"
+    )
+    book = zipfile.ZipFile(io.BytesIO(content))
+    sheet = ElementTree.fromstring(book.read("xl/worksheets/sheet1.xml"))
+    *_, user_id, total = sheet.iter(f"{SHEET}c")
+
+    assert "".join(user_id.itertext()) == "12345678901234567"
+    assert "".join(total.itertext()) == "123456789012345.678"
 
 
 PAGE = "docs/audiences.md"
