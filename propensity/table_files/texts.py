@@ -36,8 +36,8 @@ _KEPT_AS_TEXT = r"""^(?:=\s*\(?"(.*)"\)?|'(\d+))$"""
 _PLAIN = r"^-?((0|[1-9]\d{0,15})(\.\d+)?|\d(\.\d+)?[eE][-+]\d+)$"
 _WHOLE = r"^-?(0|[1-9]\d{0,15})$"
 # A number with a decimal comma, and one whose comma can be nothing else.
-WITH_COMMA = r"[-+]?(\d{1,3}(\.\d{3})+|\d+)(,\d+)?"
-_DECIMAL_COMMA = r"[-+]?([\d.]*\.\d{3},\d+|0,\d+|\d+,(\d{1,2}|\d{4,}))"
+WITH_COMMA = r"[-+]?(\d{1,3}(\.\d{3})+|\d+)(,\d+)?([eE][-+]\d+)?"
+_DECIMAL_COMMA = r"[-+]?([\d.]*\.\d{3},\d+|0,\d+|\d+,(\d{1,2}|\d{4,}|\d+[eE][-+]\d+))"
 # Numbers for people: with a currency, brackets, thousands' separators, a percent sign.
 _SIGNS = r"[-+\u2010-\u2015\u2212()%\u2030'\s$€£¥₹₩₽₺₴₪฿₫₱¢]*"
 _MONEY = (

@@ -620,7 +620,7 @@ def _arms(column: pd.Series, control: object) -> tuple[pd.Series, pd.Series]:
     is_nobodys = written.isna() | written.str.fullmatch(GAPS, case=False).eq(True)
     is_nobodys &= ~is_control
     if not is_control.any() or (is_control | is_nobodys).all():
-        names = sorted(written[~is_nobodys].unique())[:10]
+        names = sorted(written.dropna().unique())[:10]
         raise SchemaError(
             f"column {column.name} has no value {str(control)!r} beside others",
             hint=f"Name one by --control, of two or more: {', '.join(names)}",

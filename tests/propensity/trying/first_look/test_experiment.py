@@ -249,6 +249,9 @@ def test_a_table_that_says_nothing_of_an_effect_is_refused():
     ):
         with pytest.raises((SchemaError, NotEnoughData), match=message):
             try_experiment(wrong, **NAMES)
+    with pytest.raises(SchemaError) as caught:
+        try_experiment(table, **NAMES | {"control": "nobody"})
+    assert "none, spring" in caught.value.hint
 
 
 @pytest.mark.long
