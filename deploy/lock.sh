@@ -6,6 +6,7 @@
 #
 #   deploy/lock.sh
 set -euo pipefail
+[[ "$*" != *-h* ]] || { sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" && exit 0; }
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 version="$(<deploy/python-version)"
 uv=.venv/bin/uv

@@ -90,6 +90,11 @@ def test_a_deploy_needs_msgspec_alone(words, cloud):
     assert ("there is no gcloud on PATH" in done.stderr) == (words == ("setup",))
 
 
+def test_help_of_the_locks_is_no_lock():
+    """All other scripts show theirs by one parser."""
+    assert "  deploy/lock.sh\n" in execute([ROOT / "deploy/lock.sh", "--help"]).stdout
+
+
 def of_pages() -> list[list[str]]:
     """The commands of gcloud that the pages tell an operator to type."""
     names = ("deploy.md", "deploy-reference.md", "destinations.md", "operate.md")
