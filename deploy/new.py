@@ -8,6 +8,7 @@ which stays as it was released, and none has a secret.
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -32,10 +33,10 @@ def write(folder: Path, *, is_dry: bool = False) -> dict[str, Any]:
     files = sorted(path for path in TEMPLATE.rglob("*") if path.is_file())
     if not is_dry:
         shutil.copytree(TEMPLATE, folder, dirs_exist_ok=True)
+    file = shlex.quote(f"{folder / 'production.env'}")
     return {
         "folder": folder,
-        "files": [str(file.relative_to(TEMPLATE)) for file in files],
+        "files": [str(one.relative_to(TEMPLATE)) for one in files],
         "is_dry": is_dry,
-        "next": f"fill in {folder / 'production.env'}, then: deploy/setup.sh --dry-run "
-        f"--deployment {folder / 'production.env'}",
+        "next": f"fill in {file}, then: deploy/setup.sh --dry-run --deployment {file}",
     }
