@@ -206,7 +206,7 @@ def times_of(column: pd.Series) -> pd.Series:
         best = max(ways, key=lambda way: words.rows[way.notna()].sum())
         values = words.by_row(best)
     if values.isna().any():
-        hint = "write 2026-03-01, 2026-03 or Mar, or remove the row"
+        hint = "write all alike: 2026-03-01, 2026-03 or Mar; or remove the row"
         refuse(column, values.isna(), "is not a time", hint=hint)
     return values
 
