@@ -304,7 +304,9 @@ def run_parallel(
         # The longest first, so that none is left to run alone at the end.
         parallel = Parallel(n_jobs=jobs, backend="threading", return_as="generator")
         fits = parallel(delayed(call)() for call in reversed(calls))
-        results = [next(fits) for _ in watched(calls, label)]
+        # Strict, it asks for one more: joblib warns of fits whose end nobody has seen.
+        pairs = zip(watched(calls, label), fits, strict=True)
+        results = [fitted for _, fitted in pairs]
     return results[::-1]
 
 

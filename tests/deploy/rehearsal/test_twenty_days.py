@@ -44,6 +44,13 @@ SCHEDULED = sorted(
 )
 DEPLOYED = [*SCHEDULED, *(one for one in FUNCTIONS if one.target == "get_proba")]
 TABLES = "deploy/terraform/generated/tables.json"
+# Run in a release's folder, it makes that release's files.
+WRITE = """
+import sys
+from pathlib import Path
+from deploy import configuration, render
+render.write(configuration.read(Path(sys.argv[1])), [])
+"""
 # The newer release has this column beyond the older one.
 COLUMN = 'approved_by: Annotated[str | None, "Who looked at it"] = None\n    '
 PUBLISHED = "SELECT DISTINCT use_case, as_of FROM ma_predictions_history WHERE TRUE"
@@ -71,11 +78,8 @@ def release(folder: Path, *, column: bool = False) -> Path:
     if column:
         file = folder / "propensity" / "tables" / "models.py"
         file.write_text(file.read_text().replace(BEFORE, COLUMN + BEFORE, 1))
-    services = folder / "services.json"
     settings = settings_file(folder, SETTINGS)
-    services.write_text("[]")
-    words = ["variables", "--deployment", settings, "--json", services]
-    execute([ROOT / ".venv/bin/python", "-m", "deploy", *words], cwd=folder)
+    execute([ROOT / ".venv/bin/python", "-c", WRITE, settings], cwd=folder)
     return folder
 
 
