@@ -9,6 +9,7 @@ predicted and in how many days, and the share of its control group.
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import re
 import secrets
@@ -71,7 +72,9 @@ def parse_share(text: str) -> float:
     """Read the share of a control group; 0% is none."""
     if text in ("0", "0%"):
         return 0.0
-    share = Budget.parse(text).share
+    share = None
+    with contextlib.suppress(ValueError):
+        share = Budget.parse(text).share
     if share is None or share > MOST_SHARE:
         raise ValueError(f"{text!r} is not a share of up to 90%. Example: 10%")
     return share

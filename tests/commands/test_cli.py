@@ -213,6 +213,7 @@ class TestAnswer:
 
 # Options that contradict, or of which one needs another, and what names them.
 CONTRADICTIONS = {
+    "try my-project.analytics_1 --scores l --control half": "share of up to 90%",
     "forget u1 --dry-run --allow-again": "at most one of --dry-run",
     "dead-letters replay --from 2026-03-01": "only be used with --refused",
     "dead-letters replay --refused --from 2026-03-02": "needs --from and --to",
