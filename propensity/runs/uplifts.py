@@ -66,12 +66,14 @@ class Week:
 
     Attributes:
         until: The last day of what is planned; None for a year.
+        share: Of the control group.
         is_open: Whether its row is written (again).
         is_final: Whether it has a final row: of a run for an earlier date, too.
         sums: Of its new members.
     """
 
     until: date | None = None
+    share: float = 0.0
     is_open: bool = False
     is_final: bool = False
     sums: list[ProgrammeSums] = field(default_factory=list)
@@ -81,13 +83,17 @@ class Week:
 class History:
     """The weeks of an audience, or of a control group with the audiences of it."""
 
-    share: float = 0.0
     weeks: dict[date, Week] = field(default_factory=dict)
     audiences: set[str] = field(default_factory=set)
 
     @property
     def first_open(self) -> date:
         return min(day for day, week in self.weeks.items() if week.is_open)
+
+    @property
+    def share(self) -> float:
+        """The share of the control group."""
+        return self.weeks[self.first_open].share
 
     def remember(self, row: Uplift | Programme) -> None:
         """Note a stored row; the sums of a week that is open are read again."""
@@ -142,9 +148,10 @@ def _open_weeks(run: Run) -> dict[tuple[str, str], History]:
     for row in run.rows("result_weeks", since=newest - CATCH_UP, until=newest):
         as_ofs.add(row["week"])
         history = histories[row["scope"], row["name"]]
-        history.share = row["control_share"]
         history.audiences.update(row["audiences"])
-        history.weeks[row["week"]] = Week(until=row["planned_until"], is_open=True)
+        history.weeks[row["week"]] = Week(
+            until=row["planned_until"], share=row["control_share"], is_open=True
+        )
     if not histories:
         return {}
     window = run.use_case.window(run.settings, sorted(as_ofs), today=run.as_of)
@@ -185,12 +192,14 @@ def _rows_of_period(
 
     They are final once those of all weeks are.
     """
+    first_open = history.first_open
+    share = history.share
     so_far = list[ProgrammeSums]()
     is_whole = True
     for day in weeks:
         week = history.weeks[day]
         so_far += week.sums
-        if day < history.first_open:
+        if day < first_open:
             continue
         is_whole = is_whole and (week.is_final or status(run, day) == "final")
         # All were members before.
@@ -204,7 +213,7 @@ def _rows_of_period(
         is_final = week.is_final or is_whole
         shown = figures(
             so_far,
-            control_share=history.share,
+            control_share=share,
             errors=errors_at(progress),
             is_final=is_final,
         )
@@ -215,7 +224,7 @@ def _rows_of_period(
             "status": "final" if is_final else "provisional",
             "run_id": run.run_id,
             "evaluated_at": run.began_at,
-            "control_share": history.share,
+            "control_share": share,
             "figures": shown,
         }
         if scope == AUDIENCE:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from propensity.gcp.warehouse import Warehouse
-from propensity.runs.uplifts import quarter_of
+from propensity.runs.uplifts import History, Week, quarter_of
 from propensity.tables.audiences import AUDIENCE_PLANS
 from propensity.tables.models import EVALUATION
 from tests.functions.audiences import join
@@ -111,6 +111,17 @@ def lacking(borrow_deployment) -> SimpleNamespace:
 @pytest.fixture
 def evaluated(lacking) -> Deployment:
     return lacking.site
+
+
+def test_rows_have_the_share_of_the_first_open_week():
+    """Whatever the order of rows is, of which BigQuery promises none."""
+    weeks = {
+        SECOND: Week(share=0.2, is_open=True),
+        MONDAY: Week(share=0.5, is_open=True),
+        MONDAY - WEEK: Week(),
+    }
+
+    assert History(weeks=weeks).share == 0.5
 
 
 def test_an_audience_is_measured_by_its_control_group(lacking, evaluated):
