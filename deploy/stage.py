@@ -25,11 +25,6 @@ from deploy.shell import Shell
 from propensity import folders
 from propensity.errors import UseCaseError
 
-# A dry run of a deploy prints it.
-COMMAND = (
-    "$python -m deploy stage --deployment $file --function=$target --folder $folder"
-)
-WORDS = {"--function": None, "--folder": None}
 PACKAGE = "propensity"
 # What else is staged of the repository, for a folder with a link of this name.
 LINKED = {

@@ -267,7 +267,9 @@ class Delivery:
             self._taken.add(request.action)
         self._log.record_sent(request, sent, at=began_at)
         self._log.flush()
-        for key in sent.rejected if sent.receipt else request.keys:
+        # What became of the others is said later.
+        keys = sent.rejected if sent.receipt else request.keys
+        for key in keys:
             self._done.count(1, request.action, sent.rejected.get(key, ""))
         self._settle()
         return []
