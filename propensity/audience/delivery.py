@@ -163,7 +163,9 @@ class Delivery:
         self._suppressed = suppression.NOBODY
         self._held_out = frozenset[str]()
         self._read_at = -math.inf
-        # Actions of which the receiver has taken a request of this date.
+        # Actions of which a request was sent, and whose file is right, since the
+        # receiver has taken a request of this date.
+        self._tried = set[str]()
         self._taken = set[str]()
         # By action, requests of one user that were refused since the last one that was
         # taken, with the reasons: users or the file may be at fault.
@@ -239,6 +241,7 @@ class Delivery:
     def _send(self, request: Request) -> list[Request]:
         """Send a request until it is answered; return what is to be sent instead."""
         tries = 0
+        may_be_known = self._may_be_known(request)
         while True:
             request = self._allowed(request)
             if not request.members:
@@ -263,7 +266,7 @@ class Delivery:
                 request = replace(request, may_have_arrived=True)
                 self._wait(unanswered, tries)
         self._done.hear(sent.words)
-        if len(sent.rejected) < len(request.members):
+        if len(sent.rejected) < len(request.members) and not may_be_known:
             self._taken.add(request.action)
         self._log.record_sent(request, sent, at=began_at)
         self._log.flush()
@@ -273,6 +276,17 @@ class Delivery:
             self._done.count(1, request.action, sent.rejected.get(key, ""))
         self._settle()
         return []
+
+    def _may_be_known(self, request: Request) -> bool:
+        """
+        Return whether a receiver may have taken a request of a call before this one.
+
+        It is the first of its action, which was under way, or one that has a reason. An
+        answer by its key is that of then, and says nothing of the file as it is now.
+        """
+        is_first = request.action not in self._tried
+        self._tried.add(request.action)
+        return request.may_have_arrived and (is_first or request.reason != "")
 
     def _allowed(self, request: Request) -> Request:
         """

@@ -143,7 +143,7 @@ class RequestLog:
         keys = [json.dumps(member.key, ensure_ascii=False) for member in members]
         content = f"{self._key_begins(request.action)}{', '.join(keys)}]]"
         key = hashlib.sha256(content.encode()).hexdigest()[:32]
-        return replace(request, members=members, key=key)
+        return replace(request, members=members, key=key, reason="")
 
     def _key_begins(self, action: str) -> str:
         """

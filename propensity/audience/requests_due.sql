@@ -222,7 +222,7 @@ SELECT
       AND audience = @audience
       AND destination = @destination
       AND as_of = @as_of
-      AND (status = 'accepted' OR receipt IS NOT NULL)
+      AND (status = 'accepted' AND may_have_arrived IS NOT TRUE OR receipt IS NOT NULL)
   ) AS is_taken
 FROM due
 GROUP BY action, barred

@@ -22,6 +22,7 @@ from tests.audit.receiver import (
     LOST,
     PARTLY,
     REFUSES,
+    UNREADABLE,
 )
 from tests.audit.world import CONTROL_KEY, EVENTS, USE_CASES, World
 
@@ -366,3 +367,20 @@ def test_whose_removal_is_rejected_stays_in_the_ledger_by_that_address(weeks):
         order=["u3b", "u5b", "u4b", "u7", "u6", "u9", "u1b", "u8", "u2b", "u0b"],
         script=[PARTLY, LOST],
     )
+
+
+def test_an_answer_that_is_said_again_does_not_vouch_for_the_file(weeks):
+    """Defect: a wrong file rejected users, once an earlier request was taken again."""
+    weeks.begin(
+        order=PEOPLE,
+        control="20%",
+        top=4,
+        batch=1,
+        script=[UNREADABLE],
+        is_mended=True,
+    )
+    weeks.send(
+        place=0,
+        is_file_wrong=True,
+    )
+    weeks.send(place=0)

@@ -45,6 +45,7 @@ from tests.support.rows import log_request
 
 BEST = {"control": "0%", "top": 10}
 CLOSED = 403, {}, {"error": "closed"}
+BUSY = 503, {}, {}
 
 
 def test_a_preview_counts_what_is_sent_afterwards(deployment):
@@ -348,6 +349,20 @@ class TestRefused:
         assert second["tallies"]["add"]["rejected"] == {"status 422": 12}
         assert len(receiver.users) == 88
 
+    @pytest.mark.parametrize(("batch", "first"), [(1, BUSY), (1, CLOSED), (30, CLOSED)])
+    def test_a_user_at_fault_is_rejected_though_nobody_was_reached_before(
+        self, deployment, crm, batch, first
+    ):
+        """Else the user would be pending until the next predictions."""
+        with Playing(always=first) as receiver:
+            send(deployment, crm(receiver, batch=batch), **BEST)
+        with self.receiver({"u195"}) as receiver:
+            delivery = send(deployment, crm(receiver, batch=batch), **BEST)
+
+        assert delivery["failure"] == ""
+        assert delivery["tallies"]["add"]["rejected"] == {"status 422": 1}
+        assert len(receiver.users) == 9
+
 
 @pytest.fixture
 def undeclared(tmp_path, monkeypatch):
@@ -466,6 +481,16 @@ def test_users_of_an_earlier_date_do_not_vouch_for_the_file(deployment, crm):
 
     assert "accepted nobody" in delivery["failure"]
     assert delivery["pending"] == 5
+
+
+def test_an_answer_that_may_be_said_again_does_not_vouch_for_the_file(deployment, crm):
+    """A receiver that knows a key says what it said, whatever it wants by now."""
+    log(deployment, "u199", status="accepted", may_have_arrived=True)
+    with Playing(always=(422, {}, {})) as receiver:
+        delivery = send(deployment, crm(receiver), top=5, control="0%")
+
+    assert "accepted nobody" in delivery["failure"]
+    assert delivery["pending"] == 4
 
 
 def test_what_is_answered_late_was_said_of_the_request_s_moment(deployment, crm):
