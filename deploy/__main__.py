@@ -31,18 +31,23 @@ from propensity.errors import PropensityError
 # and flags with a value.
 SCRIPTS = {
     "call": (by_hand.call, "target request --hang-up"),
-    "deploy_all": (deploy_all.run, "--yes --remove --drop-columns"),
-    "function": (function.deploy, "target"),
+    "deploy_all": (
+        deploy_all.run,
+        "--yes --remove --drop-columns --rebuild --plan= --images-from=",
+    ),
+    "function": (function.deploy, "target --rebuild --plan="),
     "operate": (by_hand.operate, "command"),
     "roles": (roles.run, "member --operator --planner"),
     "schedule": (function.schedule, "target --function"),
-    "setup": (setup.set_up, "--yes --only-callers --remove --drop-columns"),
+    "setup": (
+        setup.set_up,
+        "--yes --only-callers --remove --drop-columns --plan= --images-from=",
+    ),
     "stage": (stage.run, "--function= --folder="),
     "teardown": (setup.tear_down, "--delete-data --yes"),
     "training_job": (function.train_in_jobs, "--schedule"),
 }
-# And what all of them take: deploy/deploy_all.sh hands it on.
-OF_ALL = "--plan= --images-from= --rebuild"
+# Whose values are files and folders.
 FILES = ("--plan", "--images-from")
 
 
@@ -87,7 +92,7 @@ def parsed(name: str, words: Sequence[str]) -> argparse.Namespace:
     deployment = os.environ.get("PROPENSITY_DEPLOYMENT") or None
     add("--deployment", type=_from_here, default=deployment)
     add("--dry-run", dest="is_dry", action="store_true")
-    for each in f"{takes} {OF_ALL}".split():
+    for each in takes.split():
         flag = each.rstrip("=")
         if flag == "command":
             add(flag, nargs=argparse.REMAINDER)

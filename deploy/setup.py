@@ -43,7 +43,8 @@ def set_up(shell: Shell, options: argparse.Namespace) -> None:
     """
     if options.images_from and not (shell.is_dry and options.plan):
         raise UsageError("--images-from needs --dry-run --plan=FOLDER")
-    terraform = Terraform(shell, options, begins="A first run of deploy/setup.sh")
+    begins = "A first run of deploy/setup.sh"
+    terraform = Terraform(shell, begins=begins, kept=options.plan)
     enable_first(shell)
     grant_keys(shell)
     write_values(shell, terraform)
@@ -80,7 +81,7 @@ def tear_down(shell: Shell, options: argparse.Namespace) -> None:
       deploy/teardown.sh --dry-run
       deploy/teardown.sh [--delete-data] [--yes] [--deployment FILE]
     """
-    terraform = Terraform(shell, options, begins="deploy/teardown.sh")
+    terraform = Terraform(shell, begins="deploy/teardown.sh")
     data = "kept"
     may: list[str] | None = ["drop_columns"]
     variables = ["-var=keep_only_data=true"]

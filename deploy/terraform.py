@@ -5,7 +5,6 @@ Its state is in a bucket of its own.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
@@ -15,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from deploy import DeploymentError, plans
 from deploy.shell import Shell, shown, tell
@@ -37,18 +37,16 @@ class Terraform:
     it can only print the commands: what is there is ``unseen``.
 
     Attributes:
-        folder: Of the plan.
+        folder: Of the plan: that of a ``kept`` one, or the deployment's own.
         as_planned: Whether a kept plan is done as it is.
     """
 
-    def __init__(
-        self, shell: Shell, options: argparse.Namespace, *, begins: str
-    ) -> None:
+    def __init__(self, shell: Shell, *, begins: str, kept: Path | None = None) -> None:
         self.shell = shell
         self.program = "terraform" if shutil.which("terraform") else "tofu"
         missing = self.missing_bucket() if shell.is_dry else ""
         self.unseen = bool(missing)
-        if missing and options.plan:
+        if missing and kept:
             raise DeploymentError(f"no plan can be kept: {missing}")
         if missing:
             tell(f"# This cannot compare with what exists: {missing}")
@@ -57,8 +55,8 @@ class Terraform:
             raise DeploymentError(
                 "there is no terraform or tofu on PATH: docs/deploy.md"
             )
-        self.folder = options.plan if options.plan else shell.work.resolve()
-        self.as_planned = bool(options.plan) and not shell.is_dry
+        self.folder = kept if kept else shell.work.resolve()
+        self.as_planned = bool(kept) and not shell.is_dry
         self.file = self.folder / "plan"
         if self.as_planned and not self.file.is_file():
             raise DeploymentError(

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import time
 from subprocess import CalledProcessError
-from types import SimpleNamespace
 from unittest.mock import patch
 
 import pytest
@@ -144,7 +143,7 @@ def test_nothing_is_changed_before_a_plan_is_agreed(cloud):
 def test_what_was_just_made_is_waited_for(inside):
     """A metric of the log can be watched some minutes after it was made; what is
     refused for another reason is said at once."""
-    terraform = Terraform(inside.shell(), SimpleNamespace(plan=None), begins="")
+    terraform = Terraform(inside.shell(), begins="")
     inside.rules.insert(0, ("terraform apply /", "Cannot find metric", 1, 1))
     with patch.dict(os.environ, inside.install()):
         terraform.apply_patiently(may=[], asks=False)
@@ -284,6 +283,15 @@ def test_nobody_is_asked_back_in_silence(cloud):
     )
 
     assert refused.stderr == "it is\n"
+
+
+def test_a_script_takes_only_its_own_flags(cloud, tmp_path):
+    """Defect: ``deploy/teardown.sh --plan`` did what the plan said."""
+    for words in (["teardown.sh", f"--plan={tmp_path}"], ["schedule.sh", "--rebuild"]):
+        refused = cloud.run(f"deploy/{words[0]}", *words[1:])
+        assert refused.returncode == 2
+        assert words[1] in refused.stderr
+    assert cloud.count(" apply ") == 0
 
 
 def test_the_teardown_asks_and_keeps_data_unless_told(cloud):
