@@ -154,8 +154,8 @@ def _archived(path: Path) -> Any:
     return archive.open(names[0])
 
 
-def _unreadable(path: Path) -> SchemaError:
-    problem = f"{path} cannot be read: it is damaged, or neither Parquet nor CSV"
+def _unreadable(path: Path, why: str = "") -> SchemaError:
+    problem = f"{path} cannot be read: it is damaged, or neither Parquet nor CSV{why}"
     return SchemaError(problem, hint=FORMS)
 
 
@@ -208,12 +208,13 @@ def _csv(path: Path, content: pa.Buffer) -> pa.Table:
             )
         return "skip"
 
-    written = _encoding(content)
-    if written is None:
-        raise SchemaError(f"{path} is not in UTF-8", hint="Save it as CSV UTF-8")
+    written = _encoding(path, content)
     beginning = content[:_CHUNK_BYTES].to_pybytes().decode(written, "ignore")
-    if "\0" in beginning or beginning.lstrip("\ufeff \r\n").startswith(_OTHER_FORMS):
+    if beginning.lstrip("\ufeff \r\n").startswith(_OTHER_FORMS):
         raise _unreadable(path)
+    if "\0" in beginning:
+        line = beginning[: beginning.index("\0")].count("\n") + 1
+        raise _unreadable(path, f"; line {line} has a NUL byte")
     delimiter, skipped = _form(beginning.removeprefix("\ufeff"))
     # Arrow numbers rows only if it reads in one thread.
     reading = pa_csv.ReadOptions(use_threads=False, encoding=written, skip_rows=skipped)
@@ -257,17 +258,20 @@ def _chunks(content: pa.Buffer) -> Iterator[bytes]:
         yield content[start : start + _CHUNK_BYTES].to_pybytes()
 
 
-def _encoding(content: pa.Buffer) -> str | None:
-    """Return whether texts are in UTF-8 or UTF-16; None where they are in neither."""
+def _encoding(path: Path, content: pa.Buffer) -> str:
+    """Return whether texts are in UTF-8 or UTF-16; raise SchemaError for neither."""
     if content[:2].to_pybytes() in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         return "utf-16"
     decoder = codecs.getincrementaldecoder("utf-8")()
+    line = 1
     try:
         for chunk in _chunks(content):
-            decoder.decode(chunk)
+            line += decoder.decode(chunk).count("\n")
         decoder.decode(b"", final=True)
-    except UnicodeDecodeError:
-        return None
+    except UnicodeDecodeError as error:
+        line += error.object[: error.start].count(b"\n")
+        problem = f"{path} is not in UTF-8, as line {line} shows"
+        raise SchemaError(problem, hint="Save it as CSV UTF-8") from None
     return "utf-8"
 
 

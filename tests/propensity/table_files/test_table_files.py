@@ -83,7 +83,11 @@ def test_decimal_commas_are_not_taken_for_what_is_between_columns(read, further)
     ("content", "message"),
     [
         (b"", "is empty"),
-        ("id,amount\n\u00f6,1\n".encode("latin-1"), "is not in UTF-8. Save it as CSV"),
+        (
+            "id,amount\n\u00f6,1\n".encode("latin-1"),
+            "is not in UTF-8, as line 2 shows. Save it as CSV",
+        ),
+        (b"id,amount\n1,2\n3\0,4\n", "line 3 has a NUL byte"),
         (zipped(CSV, "y.csv"), "has 2 files: x.csv, y.csv. Unpack it"),
         (zipped(CSV, "xl/workbook.xml"), "is a spreadsheet, .* save its table as CSV"),
         (b'[{"id": 1}]', "neither Parquet nor CSV"),
