@@ -330,6 +330,10 @@ def read_list(file: Path) -> ReadList:
         hint = "write each user once, with the row that was written"
         check_users(rows, "user_id", None, None)
         check_once(rows["user_id"], "is on the list twice", hint)
+        is_other = ~rows[GROUP].isin([CONTACT, CONTROL])
+        if is_other.any():
+            hint = f"write {CONTACT} or {CONTROL}, as the list had it"
+            refuse(rows[GROUP], is_other, "is no group", hint=hint)
         for name in FACTS:
             is_other = rows[name].ne(rows[name].head(1).squeeze())
             if is_other.any():

@@ -299,3 +299,7 @@ def test_a_list_is_judged_by_its_control_group(tmp_path, monkeypatch, capsys):
     assert by_export["buyers"]["low"] < 0 < by_export["buyers"]["high"]
     contacted = by_export["contacted_buyers"]
     assert f"{contacted} of {160 - held_out} users who were contacted" in by_orders
+    first.loc[2, "group"] = "kontrol"
+    first.to_csv("first.csv", index=False)
+    assert main(orders) == 1
+    assert "column group, row 3: 'kontrol' is no group" in capsys.readouterr().err
