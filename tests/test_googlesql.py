@@ -101,6 +101,8 @@ PARTS = {
     "drawn_by": "`user_id`",
     "own_columns": "TO_JSON_STRING(user_id)",
     "known_by": "LOWER(JSON_VALUE(attributes, '$.email'))",
+    "order": "probability",
+    "best_first": "probability",
     "consent": "IFNULL(JSON_VALUE(attributes, '$.consent'), '')",
 }
 # Statements that were analysed, with the types of their parameters.

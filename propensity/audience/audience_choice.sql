@@ -8,27 +8,26 @@
 -- By effect, users are left out whom contacting makes buy less, or brings less than it
 -- costs. Users at random come first: about so large a share of the members, drawn by the
 -- hash from all who may be one, so that they are the same in the next week.
--- Parameters: @order STRING, probability, expected_value or effect; @least FLOAT64, that probability; @most INT64, the most
---   members, and @paid_for INT64, the most who are treated; @read INT64, how many users
---   are looked at, so many more as are suppressed; @places INT64, the most members by
---   chance; @explore FLOAT64, the share at random; @cost FLOAT64 of a contact and @margin
---   FLOAT64, 0 if not declared; @tie_key STRING; @inner_pad and @outer_pad BYTES; @share
---   STRING, of 2^64 in hexadecimal; @suppressed ARRAY<STRING>.
+-- Parameters: @by_effect BOOL, whether the program puts effect in for the order; @least
+--   FLOAT64, that probability; @most INT64, the most members, and @paid_for INT64, the
+--   most who are treated; @read INT64, how many users are looked at, so many more as are
+--   suppressed; @places INT64, the most members by chance; @explore FLOAT64, the share at
+--   random; @cost FLOAT64 of a contact and @margin FLOAT64, 0 if not declared; @tie_key
+--   STRING; @inner_pad and @outer_pad BYTES; @share STRING, of 2^64 in hexadecimal;
+--   @suppressed ARRAY<STRING>.
 -- Source: the session's table scored.
+-- include: audience_controls.sql
+  ,
   counted AS (
     SELECT
       *,
-      CASE @order
-        WHEN 'expected_value' THEN expected_value
-        WHEN 'effect' THEN effect
-        ELSE probability
-      END AS score,
+      `order` AS score,
       COUNT(*) OVER (PARTITION BY user_id) AS times,
       TO_HEX(SHA256(CONCAT(@tie_key, user_id))) AS tie,
       IFNULL(
         probability >= @least
         AND (
-          @order != 'effect'
+          NOT @by_effect
           OR effect >= 0
           AND IFNULL(
             effect * SAFE_DIVIDE(expected_value, probability) * @margin >= @cost,
@@ -70,7 +69,7 @@
   drawn AS (
     SELECT
       *,
-      is_held_out
+      user_id IN (SELECT user_id FROM held_out)
       OR SUBSTR(
         TO_HEX(
           SHA256(

@@ -1,19 +1,12 @@
 -- One row per member who was to be treated when chosen, and whom the control group has by
--- now: by the user id, or with the address of somebody else.
+-- now.
 -- Parameters: those of audience_controls.sql.
--- Source: the session's tables chosen and scored, and ma_audience_members.
+-- Source: the session's table chosen, and what audience_controls.sql reads.
 WITH
 -- include: audience_controls.sql
-SELECT m.user_id
-FROM chosen AS m
-LEFT JOIN scored AS s
-  ON s.user_id = m.user_id
+SELECT user_id
+FROM chosen
 WHERE
-  m.is_member
-  AND NOT m.is_control
-  AND (
-    m.user_id IN (SELECT user_id FROM controls)
-    OR s.person IN (
-      SELECT o.person FROM scored AS o JOIN controls AS c ON c.user_id = o.user_id
-    )
-  )
+  is_member
+  AND NOT is_control
+  AND user_id IN (SELECT user_id FROM held_out)

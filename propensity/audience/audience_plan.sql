@@ -1,62 +1,33 @@
--- One row: what may become of an audience, by who may be a member. Ten equal parts of them,
--- the best first, each with how many are expected to convert, what they should pay, what
--- it costs to contact them, and the uplift from which that pays; users of one score,
--- rounded, are divided in proportion. And how many users became members for the first
--- time a week, recently, if members of each date had been as large a part of those who
--- might be: scores of all users may rise and fall with the season. A member of the first
--- date may have been one before it, and is no newcomer.
--- Parameters: @use_case, @audience, @order STRING, probability, expected_value or
---   effect; @who STRING, active, away or all; @least FLOAT64, the lowest probability;
---   @places INT64, the members, if they are not all who reach it; @tie_key STRING; @since
---   DATE and @as_of DATE, both included; @recent DATE; @cost FLOAT64, of a contact, and
---   @margin FLOAT64, if they are declared.
--- Source: the session's table scored, and ma_predictions_history.
+-- One row: what may become of an audience, by who may be a member. Ten equal parts of
+-- them, the best first, each with how many are expected to convert, what they should pay,
+-- what it costs to contact them, and the uplift from which that pays. And how many users
+-- became members for the first time a week, recently, if members of each date had been as
+-- large a part of those who might be: scores of all users may rise and fall with the
+-- season. A member of the first date may have been one before it, and is no newcomer.
+-- Parameters: @use_case, @audience STRING; @who STRING, active, away or all; @least
+--   FLOAT64, the lowest probability; @places INT64, the members, if they are not all who
+--   reach it; @tie_key STRING; @since DATE and @as_of DATE, both included; @recent DATE;
+--   @cost FLOAT64, of a contact, and @margin FLOAT64, if they are declared.
+-- Source: the session's table scored, and ma_predictions_history. The program puts in the
+--   column that users are put in order by.
 WITH
-  by_score AS (
+  tenths AS (
     SELECT
-      score,
-      COUNT(*) AS users,
-      SUM(probability) AS conversions,
-      SUM(expected_value) AS value,
-      SUM(COUNT(*)) OVER (ORDER BY score DESC) AS up_to,
-      SUM(COUNT(*)) OVER () AS eligible
-    FROM (
-      SELECT
-        probability,
-        expected_value,
-        CASE @order
-          WHEN 'expected_value' THEN ROUND(expected_value, 2)
-          WHEN 'effect' THEN ROUND(effect, 6)
-          ELSE ROUND(probability, 6)
-        END AS score
-      FROM scored
-    )
-    WHERE score IS NOT NULL
-    GROUP BY score
-  ),
-  parts AS (
-    SELECT
-      decile,
-      conversions,
-      value,
-      eligible / 10 AS size,
-      (
-        LEAST(up_to, decile * eligible / 10)
-        - GREATEST(up_to - users, (decile - 1) * eligible / 10)
-      ) / users AS part
-    FROM by_score
-    CROSS JOIN UNNEST(GENERATE_ARRAY(1, 10)) AS decile
-    WHERE
-      up_to * 10 > (decile - 1) * eligible
-      AND (up_to - users) * 10 < decile * eligible
+      probability,
+      expected_value,
+      NTILE(10) OVER (
+        ORDER BY `order` DESC, TO_HEX(SHA256(CONCAT(@tie_key, user_id)))
+      ) AS decile
+    FROM scored
+    WHERE `order` IS NOT NULL
   ),
   deciles AS (
     SELECT
       decile,
-      MAX(size) AS users,
-      SUM(conversions * part) AS conversions,
-      SUM(value * part) AS value
-    FROM parts
+      COUNT(*) AS users,
+      SUM(probability) AS conversions,
+      SUM(expected_value) AS value
+    FROM tenths
     GROUP BY decile
   ),
   published AS (
@@ -64,14 +35,8 @@ WITH
       user_id,
       as_of,
       probability,
-      CASE @order
-        WHEN 'expected_value' THEN CAST(expected_value AS FLOAT64)
-        WHEN 'effect'
-          THEN (
-            SELECT e.effect FROM UNNEST(effects) AS e WHERE e.audience = @audience
-          )
-        ELSE probability
-      END AS score
+      expected_value,
+      (SELECT e.effect FROM UNNEST(effects) AS e WHERE e.audience = @audience) AS effect
     FROM ma_predictions_history
     WHERE
       use_case = @use_case
@@ -85,14 +50,14 @@ WITH
       probability,
       ROW_NUMBER() OVER (
         PARTITION BY as_of
-        ORDER BY score DESC, TO_HEX(SHA256(CONCAT(@tie_key, user_id)))
+        ORDER BY `order` DESC, TO_HEX(SHA256(CONCAT(@tie_key, user_id)))
       ) AS place
     FROM published
-    WHERE score IS NOT NULL
+    WHERE `order` IS NOT NULL
   ),
   today AS (
     SELECT
-      (SELECT MAX(eligible) FROM by_score) AS eligible,
+      (SELECT SUM(users) FROM deciles) AS eligible,
       COUNT(*) AS users
     FROM ranked
     WHERE as_of = @as_of

@@ -1,8 +1,8 @@
 -- Part of audience_members.sql and others: users who may be members, with what is
--- published of them, if anything is, and whether they are held out by now.
+-- published of them, if anything is.
 -- Parameters: @use_case, @audience STRING; @who STRING, active, away or all; @as_of DATE;
---   those of features.sql, and of audience_held_out.sql.
--- Source: ma_predictions_history, and what eligible.sql and audience_held_out.sql read.
+--   those of features.sql, and of audience_people.sql.
+-- Source: ma_predictions_history, and what eligible.sql reads.
   publication AS (
     SELECT
       user_id,
@@ -20,21 +20,18 @@
   eligible AS (
     -- include: eligible.sql
   ),
--- include: audience_held_out.sql
+-- include: audience_people.sql
   ,
   scored AS (
     SELECT
-      h.user_id,
-      h.person,
-      h.attributes,
-      h.is_held_out,
+      o.*,
       p.user_id IS NOT NULL AS is_published,
       p.probability,
       p.percentile,
       p.expected_value,
       p.decile_value,
       p.effect
-    FROM held_out AS h
+    FROM people AS o
     LEFT JOIN publication AS p
-      ON p.user_id = h.user_id
+      ON p.user_id = o.user_id
   )

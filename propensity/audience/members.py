@@ -299,9 +299,9 @@ def find_treated(
         listed = {
             "use_case": use_case.name,
             "audience": named.name,
-            "best_first": order_of(sums, named.declared.order),
         }
-        rows = session.batches(statement("members_listed"), listed)
+        order = order_of(sums, named.declared.order)
+        rows = session.batches(statement("members_listed", order=order), listed)
         pages = ([Member(**row) for row in page] for page in pages_of_batches(rows))
         yield as_of, sums, reading.columns_of(sums), pages
 
@@ -365,7 +365,7 @@ class Reading:
             "audience_choice",
             {
                 **control.parameters,
-                "order": order,
+                "by_effect": order == EFFECT,
                 "least": 0.0 if declared.threshold is None else declared.threshold,
                 "most": most,
                 "paid_for": declared.paid_for,
@@ -376,6 +376,7 @@ class Reading:
                 "margin": declared.margin if is_priced else 0.0,
                 "suppressed": self.suppressed,
             },
+            order=order,
         )
         self._check(sums, order)
         return sums
@@ -410,7 +411,12 @@ class Reading:
         return frozenset(rows["user_id"].to_pylist())
 
     def _read(
-        self, part: str, parameters: Mapping[str, object], *, asks_features: bool = True
+        self,
+        part: str,
+        parameters: Mapping[str, object],
+        *,
+        order: str = "",
+        asks_features: bool = True,
     ) -> Sums:
         """Have the session's tables by a part; the own statement runs this once."""
         named = self._named
@@ -423,7 +429,7 @@ class Reading:
                 drawn_by=named.declared.control_by,
                 own_columns=own_columns,
                 members=statements.lines_of(
-                    part, folder=named.folder, consent=self._consent()
+                    part, folder=named.folder, consent=self._consent(), order=order
                 ),
             )
             [row] = self._session.rows(sql, {**self._parameters, **parameters})

@@ -10,7 +10,6 @@
     SELECT
       user_id,
       LOGICAL_OR(is_published) AS is_published,
-      LOGICAL_OR(is_held_out) AS is_held_out,
       MIN(`consent`) AS consent
     FROM scored
     GROUP BY user_id
@@ -21,7 +20,7 @@
     SELECT
       m.*,
       NOT m.is_control
-      AND (c.user_id IS NOT NULL OR IFNULL(s.is_held_out, FALSE)) AS is_newly_held_out,
+      AND m.user_id IN (SELECT user_id FROM held_out) AS is_newly_held_out,
       m.user_id NOT IN UNNEST(@suppressed)
       AND (
         m.is_control
@@ -31,8 +30,6 @@
     FROM (SELECT *, `consent` AS consent FROM ma_audience_members) AS m
     LEFT JOIN of_users AS s
       ON s.user_id = m.user_id
-    LEFT JOIN controls AS c
-      ON c.user_id = m.user_id
     WHERE
       m.use_case = @use_case
       AND m.audience = @audience

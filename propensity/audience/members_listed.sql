@@ -1,7 +1,6 @@
 -- One row per member who is treated, the best first; without those whom a destination has
 -- rejected, who have unsubscribed there for example, and not taken since.
--- Parameters: @use_case, @audience STRING; @best_first STRING, what they are put in order
---   by.
+-- Parameters: @use_case, @audience STRING.
 -- Source: the session's table chosen, and ma_audience_ledger.
 SELECT
   user_id,
@@ -29,9 +28,5 @@ WHERE
       > IFNULL(MAX(IF(status = 'accepted', as_of, NULL)), DATE '1970-01-01')
   )
 ORDER BY
-  CASE @best_first
-    WHEN 'expected_value' THEN expected_value
-    WHEN 'effect' THEN effect
-    ELSE probability
-  END DESC,
+  `order` DESC,
   user_id

@@ -57,7 +57,6 @@ def planned(session: Session, declared: Declared, audience: Audience) -> Plan:
     asked = {
         "use_case": audience.use_case,
         "audience": audience.name,
-        "order": audience.order,
         "who": declared.who,
         "least": 0.0 if least is None else least,
         "places": sums.members if least is None else None,
@@ -68,7 +67,7 @@ def planned(session: Session, declared: Declared, audience: Audience) -> Plan:
         "cost": declared.cost_per_contact,
         "margin": declared.margin,
     }
-    [row] = session.rows(statement("audience_plan"), asked)
+    [row] = session.rows(statement("audience_plan", order=audience.order), asked)
     new_a_week = row["new_members_a_week"]
     planned_weeks = LOOKS
     if declared.until:

@@ -95,16 +95,17 @@ class RequestLog:
         destination = self.destination
         reading = self.audience.reading
         known_by = destination.known_by
-        best_first = ""
-        if destination.requests_of_a_file:
-            best_first = self.audience.order
-        sql = statement("requests_due", known_by=_written(known_by))
+        is_file = destination.requests_of_a_file > 0
+        sql = statement(
+            "requests_due",
+            known_by=_written(known_by),
+            best_first=self.audience.order if is_file else "NULL",
+        )
         given = {
             **self.key,
             "suppressed": reading.suppressed if reading else [],
             "can_remove": REMOVE in destination.actions,
             "has_addresses": bool(known_by),
-            "best_first": best_first,
             "batch": destination.batch,
             "adding": self._key_begins(ADD),
             "removing": self._key_begins(REMOVE),

@@ -10,13 +10,14 @@
 -- under its key, as long as its users, their order and the form of the destination's file
 -- are those of then: the key is a hash of these. Else the rest is another request.
 -- Parameters: @use_case, @audience, @destination STRING; @as_of DATE; @suppressed
---   ARRAY<STRING>, users of the date; @can_remove BOOL, whether the destination can; @has_addresses BOOL, whether it knows users by columns;
---   @best_first STRING, what users of a request are put in order by before their id, or
---   empty; @batch INT64, users of a request at most; @adding and @removing STRING, what
---   else is in the key of a request; @held_out STRING, why the newly held out are not
---   sent, and @may_have_arrived STRING, why others are not any more.
+--   ARRAY<STRING>, users of the date; @can_remove BOOL, whether the destination can;
+--   @has_addresses BOOL, whether it knows users by columns; @batch INT64, users of a
+--   request at most; @adding and @removing STRING, what else is in the key of a request;
+--   @held_out STRING, why the newly held out are not sent, and @may_have_arrived STRING,
+--   why others are not any more.
 -- Source: the session's table chosen; ma_audience_ledger, ma_audience_lists,
---   ma_audience_members. The program puts in what a destination knows users by.
+--   ma_audience_members. The program puts in what a destination knows users by, and what
+--   users of a request are put in order by before their id, or null.
 CREATE TEMP TABLE due AS
 WITH
   recorded AS (
@@ -26,7 +27,9 @@ WITH
       user_id,
       address,
       status = 'pending' AND receipt IS NULL AS is_waiting,
-      IFNULL(reason, '') AS reason
+      IFNULL(reason, '') AS reason,
+      status = 'accepted' AND may_have_arrived IS NOT TRUE
+      OR receipt IS NOT NULL AS is_taken
     FROM ma_audience_ledger
     WHERE
       use_case = @use_case
@@ -39,11 +42,7 @@ WITH
       *,
       `known_by` AS written,
       NOT is_control OR is_newly_held_out AS was_treated,
-      CASE @best_first
-        WHEN 'probability' THEN probability
-        WHEN 'expected_value' THEN expected_value
-        WHEN 'effect' THEN effect
-      END AS place
+      `best_first` AS place
     FROM chosen
     WHERE is_member
   ),
@@ -135,29 +134,26 @@ WITH
     FROM listed AS l
     FULL JOIN (SELECT * FROM recorded WHERE action = 'remove') AS r
       ON r.user_id = l.user_id AND IFNULL(r.address, '') = IFNULL(l.address, '')
-    LEFT JOIN treated AS t
-      ON t.user_id = l.user_id
     LEFT JOIN sent AS m
       ON m.user_id = l.user_id AND m.as_of = l.added_as_of
-    LEFT JOIN (SELECT DISTINCT written FROM treated) AS s
-      ON s.written = m.written
     WHERE
       IF(
         r.user_id IS NULL,
-        -- Where it is not stored any more, nobody knows whether it is another one.
         @can_remove
-        AND s.written IS NULL
-        AND (t.user_id IS NULL OR m.written IS NOT NULL),
+        -- Where it is not stored any more, nobody knows whether it is another one.
+        AND IFNULL(
+          m.written NOT IN (SELECT written FROM treated WHERE written IS NOT NULL),
+          l.user_id NOT IN (SELECT user_id FROM treated)
+        ),
         r.is_waiting
       )
   ),
   placed AS (
     SELECT
       *,
-      ROW_NUMBER() OVER (
-        PARTITION BY action, barred, earlier, reason
-        ORDER BY place DESC, user_id, address
-      ) - 1 AS number,
+      ROW_NUMBER() OVER in_order - 1 AS number,
+      DIV(ROW_NUMBER() OVER in_order - 1, @batch) AS batch,
+      action IN (SELECT action FROM recorded WHERE is_taken) AS is_taken,
       -- Of additions the id alone tells one from the other.
       IF(
         action = 'remove' AND address IS NOT NULL,
@@ -169,6 +165,10 @@ WITH
       UNION ALL
       SELECT *, NULL, NULL, NULL, NULL, NULL, NULL FROM to_remove
     )
+    WINDOW in_order AS (
+      PARTITION BY action, barred, earlier, reason
+      ORDER BY place DESC, user_id, address
+    )
   ),
   requests AS (
     SELECT
@@ -176,7 +176,7 @@ WITH
       barred,
       earlier,
       reason,
-      DIV(number, @batch) AS batch,
+      batch,
       SUBSTR(
         TO_HEX(
           SHA256(
@@ -195,34 +195,15 @@ WITH
     FROM placed
     GROUP BY action, barred, earlier, reason, batch
   )
-SELECT
-  r.request,
-  r.best,
-  r.first_user,
-  p.*
-FROM placed AS p
-JOIN requests AS r
-  ON
-    r.action = p.action
-    AND r.barred = p.barred
-    AND r.earlier = p.earlier
-    AND r.reason = p.reason
-    AND r.batch = DIV(p.number, @batch)
+SELECT *
+FROM placed
+JOIN requests USING (action, barred, earlier, reason, batch)
 ;
 SELECT
   action,
   barred,
+  is_taken,
   COUNT(*) AS users,
-  COUNT(DISTINCT request) AS requests,
-  action IN (
-    SELECT action
-    FROM ma_audience_ledger
-    WHERE
-      use_case = @use_case
-      AND audience = @audience
-      AND destination = @destination
-      AND as_of = @as_of
-      AND (status = 'accepted' AND may_have_arrived IS NOT TRUE OR receipt IS NOT NULL)
-  ) AS is_taken
+  COUNT(DISTINCT request) AS requests
 FROM due
-GROUP BY action, barred
+GROUP BY ALL

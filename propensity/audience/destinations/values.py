@@ -7,7 +7,7 @@ whole text: within one, what is in it could get out of its place.
 
 A person has one spelling for the draw of control groups, and one for each receiver. The
 draw's is the coarsest, so that people who are one to any receiver are one to it;
-``audience_held_out.sql`` has the same form. A telephone number stays as it is written.
+``audience_people.sql`` has the same form. A telephone number stays as it is written.
 
 Source:
     How Google normalises addresses of Gmail:

@@ -1,12 +1,9 @@
--- Part of audience_scored.sql: users who may be members with their further columns, whom
--- each is known as, and whether held out by now: by any audience of the control group, or
--- with the address of somebody who is. An address may have changed since. It is compared
--- in the form of values.coarsest.
--- Parameters: those of audience_controls.sql; @control_by STRING, user_id or a column of
---   eligible, which the program puts in, too, and the further columns, as the entries of
---   a JSON object.
--- Source: ma_audience_members, and the common table eligible, once: its statement may give
---   other rows when it runs again.
+-- Part of audience_scored.sql: users who may be members with their further columns, and
+-- whom each is known as: an address is compared in the form of values.coarsest.
+-- Parameters: @control_by STRING, user_id or a column of eligible, which the program puts
+--   in, too, and the further columns, as the entries of a JSON object.
+-- Source: the common table eligible, once: its statement may give other rows when it runs
+--   again.
   texts AS (
     SELECT
       -- The audience's own statement may spell it in capitals.
@@ -50,18 +47,4 @@
         ELSE address
       END AS person
     FROM addresses
-  ),
--- include: audience_controls.sql
-  ,
-  held_out AS (
-    SELECT
-      p.*,
-      c.user_id IS NOT NULL
-      OR p.person IS NOT NULL
-      AND COUNTIF(c.user_id IS NOT NULL) OVER (
-        PARTITION BY p.person, IF(p.person IS NULL, p.user_id, NULL)
-      ) > 0 AS is_held_out
-    FROM people AS p
-    LEFT JOIN controls AS c
-      ON c.user_id = p.user_id
   )
