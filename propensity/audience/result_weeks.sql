@@ -6,30 +6,20 @@
 --   @until DATE, the newest whose outcomes are over.
 -- Source: ma_audience_members, ma_audience_plans, ma_audience_lift, ma_programme_lift.
 WITH
-  plans AS (
-    SELECT audience, as_of, MAX(until) AS until
-    FROM ma_audience_plans
-    WHERE use_case = @use_case
-    GROUP BY audience, as_of
-  ),
+-- include: audience_memberships.sql
+  ,
   weeks AS (
     SELECT
       scope,
-      IF(scope = 'audience', m.audience, m.control_group) AS name,
-      m.as_of AS week,
-      ARRAY_AGG(DISTINCT m.audience) AS audiences,
-      IFNULL(MAX(m.control_share), 0) AS control_share,
-      IF(COUNTIF(p.until IS NULL) > 0, NULL, MAX(p.until)) AS planned_until,
-      MAX(m.selected_at) AS selected_at
-    FROM ma_audience_members AS m
-    CROSS JOIN UNNEST(['audience', 'control_group']) AS scope
-    LEFT JOIN plans AS p
-      ON p.audience = m.audience AND p.as_of = m.as_of
-    WHERE
-      m.use_case = @use_case
-      AND m.as_of <= @until
-      AND (scope = 'audience' OR m.control_group IS NOT NULL)
-    GROUP BY scope, name, week
+      name,
+      as_of AS week,
+      ARRAY_AGG(DISTINCT audience) AS audiences,
+      IFNULL(MAX(control_share), 0) AS control_share,
+      IF(COUNTIF(until IS NULL) > 0, NULL, MAX(until)) AS planned_until,
+      MAX(selected_at) AS selected_at
+    FROM memberships
+    WHERE as_of <= @until
+    GROUP BY scope, name, as_of
   ),
   results AS (
     SELECT 'audience' AS scope, audience AS name, week, status, evaluated_at
