@@ -1,23 +1,17 @@
 -- One row per audience whose newest plan asks for an order by effect, with its share of
 -- the control group, and whether its newest look before a date opened the gate.
--- Parameters: @use_case STRING; @as_of DATE.
+-- Parameters: @use_case STRING; @until DATE.
 -- Source: ma_audience_plans, ma_audience_effects.
 WITH
   plans AS (
-    SELECT audience, control_share, declared_order
-    FROM ma_audience_plans
-    WHERE
-      use_case = @use_case
-      AND as_of <= @as_of
-    QUALIFY
-      ROW_NUMBER() OVER (PARTITION BY audience ORDER BY as_of DESC) = 1
+-- include: newest_plans.sql
   ),
   looks AS (
     SELECT audience, is_open
     FROM ma_audience_effects
     WHERE
       use_case = @use_case
-      AND as_of < @as_of
+      AND as_of < @until
     QUALIFY
       ROW_NUMBER() OVER (PARTITION BY audience ORDER BY as_of DESC) = 1
   )

@@ -12,20 +12,19 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from propensity.audience.control import audiences_of_users
 from propensity.audience.result import (
     Result,
     StoredRow,
-    difference_in,
+    by_week,
     interval_text,
     newest,
-    result,
     sentence,
 )
 from propensity.measures.intervals import Difference, in_columns
+from propensity.measures.uplift import gained
 from propensity.pages.words import about
 from propensity.statements import statement
 from propensity.tables.audiences import ALL
@@ -47,11 +46,15 @@ class Together:
 
     control_group: str
     audiences: Sequence[str]
-    of_all: Result
     buyers: Difference | None
     weeks: Sequence[Result]
     quarters: Mapping[str, Result]
     shared_with: Sequence[str] = ()
+
+    @property
+    def of_all(self) -> Result:
+        """What they brought up to the newest week."""
+        return self.weeks[-1]
 
 
 def programmes(
@@ -64,7 +67,7 @@ def programmes(
         shared: As of ``shared_groups``.
     """
     by_group = defaultdict[str, dict[str, list[StoredRow]]](dict)
-    for row in sorted(rows, key=itemgetter("week")):
+    for row in rows:
         by_group[row["control_group"]].setdefault(row["period"], []).append(row)
     together = []
     for group, periods in by_group.items():
@@ -72,15 +75,13 @@ def programmes(
         if not weeks:
             continue
         last = newest(weeks)
-        quarters = {name: result(newest(periods[name])) for name in sorted(periods)}
         together.append(
             Together(
                 control_group=group,
                 audiences=last["audiences"],
-                of_all=result(last),
-                weeks=[result(row) for row in weeks],
-                buyers=difference_in(last, "added_buyers"),
-                quarters=quarters,
+                buyers=gained(last).buyers,
+                weeks=by_week(weeks),
+                quarters={name: by_week(periods[name])[-1] for name in sorted(periods)},
                 shared_with=shared.get(group, ()),
             )
         )

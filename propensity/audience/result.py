@@ -12,24 +12,22 @@ holds at every weekly look of a year, too.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from decimal import Decimal
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from propensity.measures.intervals import Difference, in_columns
-from propensity.pages.words import about, amount, plural, present, share
-from propensity.tables.audiences import Earned, Figures, ProgrammeSums
+from propensity.measures.intervals import in_columns
+from propensity.measures.uplift import LOST, gained
+from propensity.pages.words import about, amount, plural, share
 
 if TYPE_CHECKING:
     from propensity.registry.deployment import Deployment
 
 # Rows of ``ma_audience_lift`` and ``ma_audience_plans`` by column.
 StoredRow = Mapping[str, Any]
-# The verdict where the sizes of the groups can't be chance.
-LOST = "sample_ratio"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,24 +78,33 @@ class Result:
 
 def newest(rows: Sequence[StoredRow]) -> StoredRow:
     """
-    Return the newest row of an audience's.
+    Return the newest row of an audience's, with the date ``decided``.
 
-    While its outcomes may still arrive, its verdict is that of the final row before.
+    While its outcomes may still arrive, its verdict is that of the final row before;
+    without one, it is open and ``decided`` is None.
     """
     in_order = sorted(rows, key=itemgetter("week"))
     shown = in_order[-1]
-    final = [row for row in in_order if row["status"] == "final"]
-    if final and shown["verdict"] == "open":
-        return {**shown, "verdict": final[-1]["verdict"]}
-    return shown
+    if shown["verdict"] != "open":
+        return {**shown, "decided": shown["week"]}
+    for row in reversed(in_order):
+        if row["status"] == "final":
+            return {**shown, "verdict": row["verdict"], "decided": row["week"]}
+    return {**shown, "decided": None}
+
+
+def by_week(rows: Sequence[StoredRow], plan: StoredRow | None = None) -> list[Result]:
+    """Return what contacting brought up to each week; the last one is of ``newest``."""
+    before = sorted(rows, key=itemgetter("week"))[:-1]
+    return [result(row, plan) for row in [*before, newest(rows)]]
 
 
 def result(row: StoredRow, plan: StoredRow | None = None) -> Result:
     """
     Return what contacting brought up to the week of a row.
 
-    That of a programme has the sum and its cost; that of an audience costs what its
-    newest plan says.
+    That of a programme has the cost; that of an audience costs what its newest plan
+    says.
     """
     users = 0 if row["treated_users"] is None else int(row["treated_users"])
     control = 0 if row["control_users"] is None else int(row["control_users"])
@@ -109,11 +116,7 @@ def result(row: StoredRow, plan: StoredRow | None = None) -> Result:
         if plan["cost_per_contact"] is not None:
             price = Decimal(str(plan["cost_per_contact"]))
             cost = price * users
-    brought = difference_in(row, "brought")
-    profit = difference_in(row, "profit")
-    if row.get("period") is None and row["verdict"] != LOST:
-        each = difference_in(row, "revenue_difference")
-        brought, profit = earned(each, users, cost=cost, margin=margin)
+    gain = gained(row, cost=cost, margin=margin)
     return Result(
         week=row["week"],
         status="provisional" if row["status"] is None else row["status"],
@@ -123,60 +126,9 @@ def result(row: StoredRow, plan: StoredRow | None = None) -> Result:
         cost_per_contact=price,
         cost=cost,
         margin=margin,
-        **in_columns("brought", brought),
-        **in_columns("profit", profit),
+        **in_columns("brought", gain.amount),
+        **in_columns("profit", gain.profit),
     )
-
-
-def earned(
-    each: Difference | None, users: int, *, cost: Decimal | None, margin: float | None
-) -> tuple[Difference | None, Difference | None]:
-    """Return what contacting brought, and the profit, by what each user paid more."""
-    if each is None:
-        return None, None
-    brought = each.times(users)
-    if margin is None or cost is None:
-        return brought, None
-    return brought, brought.times(margin).plus(-float(cost))
-
-
-def earned_by(shown: Figures, sums: Iterable[ProgrammeSums]) -> Earned:
-    """Return what contacting brought by the figures of a programme, and their sums."""
-    users = 0 if shown.treated_users is None else shown.treated_users
-    cost: Decimal | None = Decimal(0)
-    margins: float | None = 0.0
-    for group in sums:
-        if not group.is_control:
-            cost = None if cost is None or group.cost is None else cost + group.cost
-            if margins is not None:
-                margins = None if group.margins is None else margins + group.margins
-    margin = margins / users if margins is not None and users else None
-    buyers = None
-    each = None
-    if shown.verdict != LOST:
-        columns = shown.columns()
-        buyers = difference_in(columns, "conversion_difference")
-        each = difference_in(columns, "revenue_difference")
-    brought, profit = earned(each, users, cost=cost, margin=margin)
-    return Earned(
-        **in_columns("added_buyers", None if buyers is None else buyers.times(users)),
-        **in_columns("brought", brought),
-        cost=cost,
-        margin=margin,
-        **in_columns("profit", profit),
-    )
-
-
-def difference_in(row: StoredRow, name: str) -> Difference | None:
-    """Return the difference that columns of a row have; None if they have none."""
-    estimate = row.get(name)
-    low = row.get(f"{name}_low")
-    high = row.get(f"{name}_high")
-    if not present(estimate):
-        return None
-    if not present(low) or not present(high):
-        return Difference(estimate, None, None)
-    return Difference(estimate, low, high)
 
 
 def sentence(shown: Result, currency: str) -> str:
@@ -233,14 +185,15 @@ def interval_text(low: float | None, high: float | None) -> str:
 
 
 def results(deployment: Deployment, *, until: date) -> dict[str, Result]:
+    """Return what contacting brought up to the newest week of each audience."""
     by_audience = defaultdict[str, list[StoredRow]](list)
     since = date(1970, 1, 1)
     for row in deployment.rows("audience_lifts", since=since, until=until):
         by_audience[row["audience"]].append(row)
     plans = {
-        row["audience"]: row for row in deployment.rows("audience_costs", until=until)
+        row["audience"]: row for row in deployment.rows("newest_plans", until=until)
     }
     return {
-        audience: result(newest(by_audience[audience]), plans.get(audience))
+        audience: by_week(by_audience[audience], plans.get(audience))[-1]
         for audience in sorted(by_audience)
     }

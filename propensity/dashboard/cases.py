@@ -10,11 +10,12 @@ from typing import Any, NamedTuple, TypeVar
 
 from propensity import usecases
 from propensity.audience.programme import Together, apart, programmes, shared_groups
-from propensity.audience.result import LOST, Result, claim, newest, result, sentence
+from propensity.audience.result import Result, by_week, claim, newest, sentence
 from propensity.dashboard.reading import QueryResult, Row
 from propensity.errors import ArtifactError
 from propensity.gcp.artifacts import Artifacts
 from propensity.measures.power import weeks_left
+from propensity.measures.uplift import LOST
 from propensity.pages.findings import Meaning, meanings
 from propensity.pages.page import POLICY
 from propensity.pages.words import (
@@ -203,27 +204,28 @@ class Case:
                 rows.insert(0, {**row, "week": row["as_of"]})
         return [row for row in rows if row["value_promised"] is not None]
 
-    @property
+    @cached_property
     def uplifts(self) -> list[Row]:
         """
-        The newest row of each audience.
+        The newest row of each audience, with what contacting brought up to each week.
 
-        With ``weeks_left`` until an open verdict, None where no year decides it; and
-        the date ``decided``, whose verdict it is.
+        With ``weeks_left`` until an open verdict, None where no year decides it.
         """
+        plans = {plan["audience"]: plan for plan in self.rows["plans"]}
         by_audience: dict[str, list[Row]] = {}
         for row in self.rows["lift"]:
             by_audience.setdefault(row["audience"], []).append(row)
         uplifts: list[Row] = []
-        for of_weeks in by_audience.values():
-            shown = newest(of_weeks)
-            before = [row for row in of_weeks[1:] if row["week"] < shown["week"]]
-            left = weeks_left(before[::-1] + [shown])
-            brought = self._result(shown)
-            text = sentence(brought, self.facts.unit)
-            more = {"weeks_left": left, "result": brought, "said": text}
-            decided = {"decided": _decided(of_weeks), "unit": self.facts.unit}
-            uplifts.append({**shown, **more, **decided})
+        for audience, rows in by_audience.items():
+            results = by_week(rows, plans.get(audience))
+            more = {
+                "weeks_left": weeks_left(rows[::-1]),
+                "results": results,
+                "result": results[-1],
+                "said": sentence(results[-1], self.facts.unit),
+                "unit": self.facts.unit,
+            }
+            uplifts.append({**newest(rows), **more})
         return uplifts
 
     @cached_property
@@ -256,32 +258,29 @@ class Case:
         return [row for row in rows if row["as_of"] == rows[0]["as_of"]]
 
     @property
-    def answer(self) -> Result | None:
-        """What contacting brought: audiences of one control group, or a single one."""
+    def answers(self) -> Sequence[Result]:
+        """
+        What contacting brought up to each week, the oldest first.
+
+        Of all audiences of one control group, or of a single one.
+        """
         for together in self.together[:1]:
             if len(together.audiences) > 1:
-                return together.of_all
+                return together.weeks
         for row in self.uplifts[:1]:
-            result: Result = row["result"]
-            return result
-        return None
+            weeks: Sequence[Result] = row["results"]
+            return weeks
+        return ()
 
-    def _result(self, row: Row) -> Result:
-        plans = {plan["audience"]: plan for plan in self.rows["plans"]}
-        return result(row, plans.get(row["audience"]))
+    @property
+    def answer(self) -> Result | None:
+        """What contacting brought up to the newest week."""
+        return self.answers[-1] if self.answers else None
 
     @property
     def brought(self) -> list[Row]:
-        """What contacting brought, as in ``answer``, by week, the oldest first."""
-        rows: list[Row] = []
-        for together in self.together[:1]:
-            if len(together.audiences) > 1:
-                rows = [vars(result) for result in together.weeks]
-        if not rows:
-            for row in reversed(self.rows["lift"]):
-                if row["audience"] == self.uplifts[0]["audience"]:
-                    rows.append(vars(self._result(row)))
-        return [row for row in rows if row["brought"] is not None]
+        """What contacting brought by week, where that is known."""
+        return [vars(each) for each in self.answers if each.brought is not None]
 
     @property
     def members(self) -> Row | None:
@@ -410,16 +409,6 @@ class Case:
             if row["verdict"] == LOST:
                 text = f"Audience {name} lost users on the way."
                 yield Action("lost_users", text, "lift")
-
-
-def _decided(of_weeks: Sequence[Row]) -> date | None:
-    """Return the date whose verdict is shown of an audience; None while it is open."""
-    shown = of_weeks[0]
-    if shown["status"] == "final" or shown["verdict"] != "open":
-        of_date: date = shown["week"]
-        return of_date
-    final = [row["week"] for row in of_weeks if row["status"] == "final"]
-    return max(final, default=None)
 
 
 def _derived(row: Row) -> dict[str, Any]:

@@ -8,7 +8,7 @@ the variance of all draws is the metric's: nothing is resampled.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from propensity.measures.metrics import Outcomes, Slopes
 from propensity.models.encoding import Floats
+from propensity.pages.words import present
 
 Ends = tuple[float | None, float | None]
 # This turns a metric's slopes into the users of the rarer label and its variance.
@@ -77,6 +78,14 @@ def in_columns(name: str, measured: Difference | None) -> dict[str, float | None
         f"{name}_low": measured.low,
         f"{name}_high": measured.high,
     }
+
+
+def difference_in(row: Mapping[str, Any], name: str) -> Difference | None:
+    """Return the difference that columns of a row have; None if they have none."""
+    estimate = row.get(name)
+    if not present(estimate):
+        return None
+    return Difference(estimate, row.get(f"{name}_low"), row.get(f"{name}_high"))
 
 
 def rate_interval(

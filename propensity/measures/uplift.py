@@ -20,12 +20,13 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
 from math import erfc, sqrt
+from typing import Any, NamedTuple
 
-from propensity.measures.intervals import Difference, in_columns
+from propensity.measures.intervals import Difference, difference_in, in_columns
 from propensity.measures.statistic import (
     Amounts,
     Share,
@@ -37,6 +38,8 @@ from propensity.measures.statistic import (
 )
 from propensity.tables.audiences import Figures, GroupSums, Revenue
 
+# The verdict where the sizes of the groups can't be chance.
+LOST = "sample_ratio"
 # p-value of the groups' sizes below which no figure can be trusted.
 ALARM = 0.001
 # A verdict needs so many conversions in all: below, there are too few to say.
@@ -67,7 +70,7 @@ def progress_at(week: date, *, first: date, until: date | None) -> float:
 
 
 def figures(
-    sums: Iterable[GroupSums],
+    sums: Sequence[GroupSums],
     *,
     control_share: float,
     errors: float,
@@ -81,13 +84,8 @@ def figures(
         errors: How many standard errors an interval reaches at this look.
         is_final: Whether no outcome of these users is missing any more.
     """
-    treated = list[GroupSums]()
-    control = list[GroupSums]()
-    for group in sums:
-        if group.is_control:
-            control.append(group)
-        else:
-            treated.append(group)
+    treated = [group for group in sums if not group.is_control]
+    control = [group for group in sums if group.is_control]
     bought = conversions_of(treated)
     anyway = conversions_of(control)
     added = None
@@ -122,6 +120,39 @@ def figures(
         ),
         revenue=_revenue(treated, control, errors=errors),
     )
+
+
+class Gain(NamedTuple):
+    """
+    How many more users had the outcome as they were contacted, and how much more they
+    paid; the profit is the margin of it minus the cost. Each is None if not known.
+    """
+
+    buyers: Difference | None = None
+    amount: Difference | None = None
+    profit: Difference | None = None
+
+
+def gained(
+    row: Mapping[str, Any],
+    *,
+    cost: Decimal | float | None = None,
+    margin: float | None = None,
+) -> Gain:
+    """Return what contacting brought, by figures by column; nothing of lost users."""
+    if row["verdict"] == LOST:
+        return Gain()
+    users = row["treated_users"]
+    buyers = difference_in(row, "conversion_difference")
+    amount = difference_in(row, "revenue_difference")
+    profit = None
+    if buyers is not None:
+        buyers = buyers.times(users)
+    if amount is not None:
+        amount = amount.times(users)
+        if cost is not None and margin is not None:
+            profit = amount.times(margin).plus(-float(cost))
+    return Gain(buyers, amount, profit)
 
 
 def conversions_of(groups: Iterable[GroupSums]) -> Share:
@@ -163,24 +194,22 @@ def _revenue(
     treated: Sequence[GroupSums], control: Sequence[GroupSums], *, errors: float
 ) -> Revenue | None:
     """Return what members have paid; None where no amount is known."""
-    paid = _paid(treated)
-    anyway = _paid(control)
-    if paid is None and anyway is None:
+    if all(group.revenue is None for group in [*treated, *control]):
         return None
     added = None
     if treated and control:
         group, other = with_common_spread(amounts_of(treated), amounts_of(control))
         added = difference_of_means(*adjusted(group, other), errors=errors)
     return Revenue(
-        treated_revenue=Decimal(0) if paid is None else paid,
-        control_revenue=Decimal(0) if anyway is None else anyway,
+        treated_revenue=_paid(treated),
+        control_revenue=_paid(control),
         **in_columns("revenue_difference", added),
     )
 
 
-def _paid(groups: Iterable[GroupSums]) -> Decimal | None:
+def _paid(groups: Iterable[GroupSums]) -> Decimal:
     paid = [sums.revenue for sums in groups if sums.revenue is not None]
-    return sum(paid[1:], paid[0]) if paid else None
+    return sum(paid, Decimal(0))
 
 
 def sample_ratio(treated: int, control: int, *, share: float) -> float:
@@ -197,7 +226,7 @@ def verdict(
 ) -> str:
     """Return the verdict on a campaign: helps, harms, open, or why there is none."""
     if not is_sound:
-        return "sample_ratio"
+        return LOST
     if difference is None:
         return "no_control"
     if conversions < MINIMUM_CONVERSIONS:

@@ -39,7 +39,7 @@ def publish_looks(run: Run) -> list[Effect]:
     if run.use_case.scores_events:
         return rows
     try:
-        for audience in run.rows("effect_audiences", as_of=run.as_of):
+        for audience in run.rows("effect_audiences", until=run.as_of):
             rows += _looks(run, audience)
         run.append(AUDIENCE_EFFECTS, rows)
     except Exception as error:  # a version is worth more than the looks

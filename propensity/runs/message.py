@@ -18,7 +18,7 @@ from propensity import usecases
 from propensity.audience import declared, stopping
 from propensity.audience.destinations import chat
 from propensity.audience.programme import programme_lines, read_programmes
-from propensity.audience.result import LOST, results, sentence
+from propensity.audience.result import results, sentence
 from propensity.errors import (
     AudienceStopped,
     AudienceWaits,
@@ -29,6 +29,7 @@ from propensity.errors import (
 )
 from propensity.gcp import secrets
 from propensity.gcp.artifacts import json_of
+from propensity.measures.uplift import LOST
 from propensity.pages.findings import PAGE, meanings
 from propensity.pages.words import Plain, cleaned, period, plain_day, plural
 from propensity.registry.deployment import Deployment, of_use_case

@@ -6,7 +6,7 @@ A report never stops a run: if it cannot be made or written, the log says so.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,6 @@ from propensity.registry.versions import HTML
 from propensity.runs.evaluation import EvaluatedKind
 from propensity.runs.export import missing_label_days
 from propensity.schema import columns_of
-from propensity.tables.audiences import Uplift
 from propensity.tables.models import Evaluation
 from propensity.weeks.week_report import report_name, week_page
 
@@ -51,9 +50,9 @@ def write_reports(
     return {"reports": names} if names else {}
 
 
-def _shown(row: Evaluation | Uplift) -> dict[str, object]:
+def _shown(row: Evaluation) -> dict[str, object]:
     """Return a row for a page, with null where it has no value."""
-    nulls = dict.fromkeys(column.name for column in columns_of(type(row)))
+    nulls = dict.fromkeys(column.name for column in columns_of(Evaluation))
     return {**nulls, **row.columns()}
 
 
@@ -88,19 +87,15 @@ def pages_of_weeks(
     versions = sorted({row.model_version for row in with_version})
     trained = run.rows("trained_versions", model_versions=versions)
     alarms: Sequence[Any] = ()
-    uplifts: Sequence[Uplift] = ()
-    plans = dict[str, Any]()
-
-    def brought(row: Uplift) -> str:
-        shown = result(_shown(row), plans.get(row.audience))
-        return sentence(shown, use_case.currency)
-
+    uplifts = list[Mapping[str, Any]]()
     if kind.is_published:
         # Alarms of a publication within the week are of its own report.
         alarms = run.rows("alarms_to_report", since=first, until=last)
-        uplifts = run.read(Uplift, "audience_lifts", since=first, until=last + horizon)
-        for plan in run.rows("audience_costs", until=last + horizon):
-            plans[plan["audience"]] = plan
+        costs = run.rows("newest_plans", until=last + horizon)
+        plans = {row["audience"]: row for row in costs}
+        for row in run.rows("audience_lifts", since=first, until=last + horizon):
+            brought = result(row, plans.get(row["audience"]))
+            uplifts.append({**row, "brought": sentence(brought, use_case.currency)})
     final = {
         (row.week, row.model_version) for row in with_version if row.status == "final"
     }
@@ -123,11 +118,7 @@ def pages_of_weeks(
             weeks=list(map(_shown, up_to(week, with_version, first=week - back))),
             trained={row["model_version"]: row for row in trained},
             alarms=[row for row in alarms if row["as_of"] == week],
-            uplifts=[
-                {**_shown(row), "brought": brought(row)}
-                for row in uplifts
-                if week <= row.week < week + horizon
-            ],
+            uplifts=[row for row in uplifts if week <= row["week"] < week + horizon],
             lacked=missing_label_days(run, week, run.missing_days),
         )
         yield week, page

@@ -10,20 +10,22 @@ and of those of a quarter.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import date
-from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from datetime import date, timedelta
+from itertools import chain, groupby
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from propensity.audience.result import earned_by
-from propensity.measures.uplift import errors_at, figures, progress_at
+from propensity.measures.intervals import in_columns
+from propensity.measures.uplift import errors_at, figures, gained, progress_at
 from propensity.runs.evaluate import CATCH_UP
 from propensity.runs.export import status
 from propensity.tables.audiences import (
     ALL,
     AUDIENCE_LIFT,
     PROGRAMME_LIFT,
+    Earned,
+    Figures,
     GroupSums,
     Programme,
     ProgrammeSums,
@@ -37,8 +39,7 @@ if TYPE_CHECKING:
 EVER = {"since": date(1970, 1, 1), "until": date(9999, 1, 1)}
 
 
-@dataclass(frozen=True)
-class Quarter:
+class Quarter(NamedTuple):
     """Three months of a year, by their first and last day."""
 
     name: str
@@ -48,10 +49,11 @@ class Quarter:
 
 def quarter_of(day: date) -> Quarter:
     """Return the quarter of a day, such as 2026-Q1."""
-    number = (day.month - 1) // 3
-    first = date(day.year, 3 * number + 1, 1)
-    following = date(day.year + (number == 3), (3 * number + 3) % 12 + 1, 1)
-    return Quarter(f"{day.year}-Q{number + 1}", first, following - DAY)
+    number = (day.month + 2) // 3
+    first = date(day.year, 3 * number - 2, 1)
+    # It is in the first month of the next quarter.
+    later = first + timedelta(days=95)
+    return Quarter(f"{day.year}-Q{number}", first, later.replace(day=1) - DAY)
 
 
 # An audience by itself, and all audiences of a control group together.
@@ -65,47 +67,24 @@ class Week:
     A week of an audience, or of a control group.
 
     Attributes:
+        audiences: Those with members then.
         until: The last day of what is planned; None for a year.
         share: Of the control group.
         is_open: Whether its row is written (again).
         is_final: Whether it has a final row: of a run for an earlier date, too.
-        sums: Of its new members.
+        sums: Of its new members; those of a control group are ``ProgrammeSums``.
     """
 
+    audiences: Sequence[str] = ()
     until: date | None = None
     share: float = 0.0
     is_open: bool = False
     is_final: bool = False
-    sums: list[ProgrammeSums] = field(default_factory=list)
+    sums: list[Any] = field(default_factory=list)
 
 
-@dataclass
-class History:
-    """The weeks of an audience, or of a control group with the audiences of it."""
-
-    weeks: dict[date, Week] = field(default_factory=dict)
-    audiences: set[str] = field(default_factory=set)
-
-    @property
-    def first_open(self) -> date:
-        return min(day for day, week in self.weeks.items() if week.is_open)
-
-    @property
-    def share(self) -> float:
-        """The share of the control group."""
-        return self.weeks[self.first_open].share
-
-    def remember(self, row: Uplift | Programme) -> None:
-        """Note a stored row; the sums of a week that is open are read again."""
-        week = self.weeks.get(row.week)
-        if week is None:
-            sums = [ProgrammeSums.of(group.columns()) for group in row.sums]
-            week = self.weeks[row.week] = Week(sums=sums)
-            if isinstance(row, Uplift):
-                week.until = row.planned_until
-        week.is_final = row.status == "final"
-        if isinstance(row, Programme):
-            self.audiences.update(row.audiences)
+# By the prediction date of new members.
+Weeks = dict[date, Week]
 
 
 def publish_uplifts(run: Run) -> list[Uplift]:
@@ -125,65 +104,85 @@ def publish_uplifts(run: Run) -> list[Uplift]:
     if not histories:
         return []
     for uplift in run.read(Uplift, "audience_lifts", **EVER):
-        if (AUDIENCE, uplift.audience) in histories:
-            histories[AUDIENCE, uplift.audience].remember(uplift)
+        weeks = histories.get((AUDIENCE, uplift.audience))
+        _remember(weeks, uplift, [uplift.audience], until=uplift.planned_until)
     for programme in run.read(Programme, "programme_lifts", **EVER):
-        key = GROUP, programme.control_group
-        if programme.period == ALL and key in histories:
-            histories[key].remember(programme)
+        if programme.period == ALL:
+            weeks = histories.get((GROUP, programme.control_group))
+            _remember(weeks, programme, programme.audiences)
     rows = list[Uplift | Programme]()
-    for (scope, name), history in sorted(histories.items()):
-        rows += _rows_of(run, scope, name, history)
+    for (scope, name), weeks in sorted(histories.items()):
+        rows += _rows_of(run, scope, name, weeks)
     audiences = [row for row in rows if isinstance(row, Uplift)]
     run.append(AUDIENCE_LIFT, audiences)
     run.append(PROGRAMME_LIFT, [row for row in rows if isinstance(row, Programme)])
     return audiences
 
 
-def _open_weeks(run: Run) -> dict[tuple[str, str], History]:
+def _open_weeks(run: Run) -> dict[tuple[str, str], Weeks]:
     """Return the weeks to write, with sums of their new members, by scope and name."""
     newest = run.as_of - run.timeframe.horizon
-    histories = defaultdict[tuple[str, str], History](History)
+    histories = defaultdict[tuple[str, str], Weeks](dict)
     as_ofs = set[date]()
     for row in run.rows("result_weeks", since=newest - CATCH_UP, until=newest):
         as_ofs.add(row["week"])
-        history = histories[row["scope"], row["name"]]
-        history.audiences.update(row["audiences"])
-        history.weeks[row["week"]] = Week(
-            until=row["planned_until"], share=row["control_share"], is_open=True
+        histories[row["scope"], row["name"]][row["week"]] = Week(
+            audiences=row["audiences"],
+            until=row["planned_until"],
+            share=row["control_share"],
+            is_open=True,
         )
     if not histories:
         return {}
     window = run.use_case.window(run.settings, sorted(as_ofs), today=run.as_of)
     sql = run.use_case.statement("audience_outcomes")
     for row in run.warehouse.rows(sql, window):
-        key = row["scope"], row["name"]
+        week = histories.get((row["scope"], row["name"]), {}).get(row["week"])
         # Another audience may have the date open.
-        if key in histories and row["week"] in histories[key].weeks:
-            sums = ProgrammeSums.of(dict(row))
-            histories[key].weeks[row["week"]].sums.append(sums)
+        if week is not None:
+            sums = GroupSums if row["scope"] == AUDIENCE else ProgrammeSums
+            week.sums.append(sums.of(dict(row)))
     return histories
 
 
+def _remember(
+    weeks: Weeks | None,
+    row: Uplift | Programme,
+    audiences: Sequence[str],
+    *,
+    until: date | None = None,
+) -> None:
+    """Note a stored row; the sums of a week that is open are read again."""
+    if weeks is not None:
+        stored = Week(audiences=audiences, until=until, sums=list(row.sums))
+        week = weeks.setdefault(row.week, stored)
+        week.is_final = row.status == "final"
+
+
 def _rows_of(
-    run: Run, scope: str, name: str, history: History
+    run: Run, scope: str, name: str, weeks: Weeks
 ) -> Iterator[Uplift | Programme]:
     """Yield rows from the first open week on: of a control group by quarter, too."""
-    weeks = sorted(history.weeks)
-    yield from _rows_of_period(run, scope, name, history, weeks)
+    days = sorted(weeks)
+    yield from _rows_of_period(run, scope, name, weeks, days)
     if scope == GROUP:
-        for quarter, of_quarter in groupby(weeks, quarter_of):
+        for quarter, of_quarter in groupby(days, quarter_of):
             yield from _rows_of_period(
-                run, scope, name, history, list(of_quarter), quarter=quarter
+                run, scope, name, weeks, list(of_quarter), quarter=quarter
             )
+
+
+def first_open(weeks: Weeks) -> date:
+    """Return the first week to write; its share of the control group is that of all."""
+    return min(day for day, week in weeks.items() if week.is_open)
 
 
 def _rows_of_period(
     run: Run,
     scope: str,
     name: str,
-    history: History,
-    weeks: Sequence[date],
+    weeks: Weeks,
+    days: Sequence[date],
     *,
     quarter: Quarter | None = None,
 ) -> Iterator[Uplift | Programme]:
@@ -192,14 +191,15 @@ def _rows_of_period(
 
     They are final once those of all weeks are.
     """
-    first_open = history.first_open
-    share = history.share
-    so_far = list[ProgrammeSums]()
+    first = first_open(weeks)
+    share = weeks[first].share
+    audiences = set(chain.from_iterable(week.audiences for week in weeks.values()))
+    so_far = list[Any]()
     is_whole = True
-    for day in weeks:
-        week = history.weeks[day]
+    for day in days:
+        week = weeks[day]
         so_far += week.sums
-        if day < first_open:
+        if day < first:
             continue
         is_whole = is_whole and (week.is_final or status(run, day) == "final")
         # All were members before.
@@ -207,7 +207,7 @@ def _rows_of_period(
             continue
         progress = progress_at(
             day,
-            first=quarter.first if quarter else weeks[0],
+            first=quarter.first if quarter else days[0],
             until=quarter.last if quarter else week.until,
         )
         is_final = week.is_final or is_whole
@@ -231,18 +231,40 @@ def _rows_of_period(
             yield Uplift(
                 audience=name,
                 planned_until=week.until,
-                sums=[GroupSums.of(group.columns()) for group in week.sums],
+                sums=week.sums,
                 **shared,
             )
         else:
             yield Programme(
                 control_group=name,
                 period=quarter.name if quarter else ALL,
-                audiences=sorted(history.audiences),
+                audiences=sorted(audiences),
                 sums=week.sums,
                 earned=earned_by(shown, so_far),
                 **shared,
             )
+
+
+def earned_by(shown: Figures, sums: Iterable[ProgrammeSums]) -> Earned:
+    """Return what contacting brought by the figures of a programme, and their sums."""
+    treated = [group for group in sums if not group.is_control]
+    cost = _total([group.cost for group in treated])
+    margin = _total([group.margins for group in treated])
+    if margin is not None:
+        margin = margin / shown.treated_users if shown.treated_users else None
+    gain = gained(shown.columns(), cost=cost, margin=margin)
+    return Earned(
+        **in_columns("added_buyers", gain.buyers),
+        **in_columns("brought", gain.amount),
+        cost=cost,
+        margin=margin,
+        **in_columns("profit", gain.profit),
+    )
+
+
+def _total(values: Sequence[Any]) -> Any:
+    """Return a sum; None if one of the values isn't known."""
+    return None if None in values else sum(values)
 
 
 def shown_uplifts(rows: Sequence[Uplift]) -> dict[str, object]:

@@ -13,7 +13,7 @@ import contextlib
 import hmac
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -31,9 +31,8 @@ from propensity.errors import RequestError, SchemaError
 from propensity.measures.intervals import NORMAL, Difference
 from propensity.measures.power import smallest_uplift
 from propensity.measures.revenue import exact_money
-from propensity.measures.uplift import figures
+from propensity.measures.uplift import Gain, figures, gained
 from propensity.pages.words import plural
-from propensity.schema import Row
 from propensity.spreadsheet import csv_of
 from propensity.statements import statement
 from propensity.table_files import files as table_files
@@ -377,8 +376,7 @@ def judged(
         is_final=until is None or until >= listed.known_on,
     )
     contacted, control = sums
-    has_amounts = bool(contacted.revenue or control.revenue)
-    buyers, amount = brought(shown, has_amounts=has_amounts)
+    gain = brought(shown, sums)
     return Judged(
         since=listed.as_of,
         until=until,
@@ -390,8 +388,8 @@ def judged(
         control_buyers=control.conversions,
         orders=None,
         matched=None,
-        buyers=buyers,
-        amount=amount,
+        buyers=gain.buyers,
+        amount=gain.amount,
         verdict=shown.verdict,
     )
 
@@ -432,29 +430,17 @@ def group_sums(
 
 
 def brought(
-    shown: Figures, *, has_amounts: bool
-) -> tuple[Difference | None, Difference | None]:
-    """
-    Return how many more bought as users were contacted, and how much more they paid.
-
-    Each is None where nobody knows it, and both where rows of the list got lost.
-    """
-    buyers = None
-    amount = None
-    if shown.verdict != "sample_ratio":
-        buyers = _of_all(shown, "conversion_difference", shown.treated_users)
-        if has_amounts:
-            amount = _of_all(shown.revenue, "revenue_difference", shown.treated_users)
-    return buyers, amount
-
-
-def _of_all(shown: Row | None, name: str, users: int) -> Difference | None:
-    """Return a difference per user of figures as one of all users."""
-    estimate = getattr(shown, name, None)
-    if estimate is None:
-        return None
-    low = getattr(shown, f"{name}_low")
-    return Difference(estimate, low, getattr(shown, f"{name}_high")).times(users)
+    shown: Figures,
+    sums: Iterable[GroupSums],
+    *,
+    cost: float | None = None,
+    margin: float | None = None,
+) -> Gain:
+    """Return what contacting brought; of money nothing if nobody paid any."""
+    gain = gained(shown.columns(), cost=cost, margin=margin)
+    if any(group.revenue for group in sums):
+        return gain
+    return Gain(buyers=gain.buyers)
 
 
 def try_and_list(

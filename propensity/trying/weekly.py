@@ -312,20 +312,16 @@ def _together(
         is_final=True,
     )
     contacted = shown.treated_users
-    has_amounts = any(group.revenue for group in sums)
-    buyers, amount = brought(shown, has_amounts=has_amounts)
     cost = None if cost_per_contact is None else cost_per_contact * contacted
-    profit = None
-    if amount is not None and cost is not None and margin is not None:
-        profit = amount.times(margin).plus(-cost)
+    gain = brought(shown, sums, cost=cost, margin=margin)
     return Brought(
         lists=len(as_ofs),
         contacted=contacted,
         verdict=shown.verdict,
-        buyers=buyers,
-        amount=amount,
+        buyers=gain.buyers,
+        amount=gain.amount,
         cost=cost,
-        profit=profit,
+        profit=gain.profit,
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from propensity.gcp.warehouse import Warehouse
-from propensity.runs.uplifts import History, Week, quarter_of
+from propensity.runs.uplifts import Week, first_open, quarter_of
 from propensity.tables.audiences import AUDIENCE_PLANS
 from propensity.tables.models import EVALUATION
 from tests.functions.audiences import join
@@ -121,7 +121,7 @@ def test_rows_have_the_share_of_the_first_open_week():
         MONDAY - WEEK: Week(),
     }
 
-    assert History(weeks=weeks).share == 0.5
+    assert weeks[first_open(weeks)].share == 0.5
 
 
 def test_an_audience_is_measured_by_its_control_group(lacking, evaluated):

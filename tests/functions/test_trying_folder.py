@@ -283,4 +283,4 @@ def test_groups_whose_sizes_are_no_chance_bring_no_sum():
     shown = figures(sums, control_share=0.5, errors=2.0, is_final=True)
 
     assert shown.revenue.revenue_difference is not None
-    assert lists.brought(shown, has_amounts=True) == (None, None)
+    assert lists.brought(shown, sums) == (None, None, None)

@@ -82,11 +82,11 @@ def programme_row(week, *, period="all", brought=900.0):
     stored = {"control_group": "shop", "audiences": ["mailing", "winback"]}
     stored |= {"period": period, "week": week, "status": "final", "verdict": "helps"}
     stored |= {"treated_users": 600, "control_users": 100, "margin": 0.5, "cost": 60.0}
-    sums = {"added_buyers": (40.0, 30.0), "brought": (brought, 800.0)}
-    sums["profit"] = (0.5 * brought - 60, 400.0)
+    sums = {"conversion_difference": (40.0, 30.0)}
+    sums["revenue_difference"] = (brought, 800.0)
     for name, (value, reach) in sums.items():
-        stored |= {name: value, f"{name}_low": value - reach}
-        stored[f"{name}_high"] = value + reach
+        stored |= {name: value / 600, f"{name}_low": (value - reach) / 600}
+        stored[f"{name}_high"] = (value + reach) / 600
     return stored
 
 

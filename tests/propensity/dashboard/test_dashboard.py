@@ -201,8 +201,9 @@ def fill_audiences(deployment: Deployment) -> None:
     programme = {
         "control_group": "winback", "period": "all", "status": "final",
         "verdict": "helps", "audiences": ["winback"],
-        "treated_users": 1_800, "control_users": 200, "added_buyers": 36.0,
-        "brought": 5_400.0, "brought_low": 400.0, "brought_high": 10_400.0,
+        "treated_users": 1_800, "control_users": 200, "conversion_difference": 0.02,
+        "revenue_difference": 3.0, "revenue_difference_low": 0.5,
+        "revenue_difference_high": 5.5,
     }  # fmt: skip
     deployment.append(PROGRAMME_LIFT, of_week(2, **programme))
 
