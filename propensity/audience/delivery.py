@@ -305,8 +305,7 @@ class Delivery:
             return request
         if self._clock.monotonic() - self._read_at >= refresh_s:
             self._suppressed = suppression.read_suppressed(log.deployment.warehouse)
-            if log.audience.reading:
-                self._held_out |= log.audience.reading.newly_held_out()
+            self._held_out |= log.newly_held_out()
             self._read_at = self._clock.monotonic()
         kept = list[Member]()
         dropped = defaultdict[str, list[Member]](list)

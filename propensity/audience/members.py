@@ -19,7 +19,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
@@ -144,7 +144,7 @@ class Audience:
         last_size: Members as of the date before; None without one.
         sent_to: Destinations that have taken users of it, of this date or earlier.
         model_version: Whose predictions they are.
-        reading: Which has read them; None where nobody is added.
+        suppressed: Users of the date who are suppressed by now.
     """
 
     use_case: str
@@ -161,7 +161,7 @@ class Audience:
     last_size: int | None = None
     sent_to: frozenset[str] = frozenset()
     model_version: int = 0
-    reading: Reading | None = None
+    suppressed: Sequence[str] = ()
 
     @property
     def key(self) -> dict[str, object]:
@@ -241,7 +241,7 @@ def find_or_choose(
         last_size=before[0]["users"] if before else None,
         sent_to=frozenset(sent_to),
         model_version=publication["model_version"],
-        reading=reading,
+        suppressed=reading.suppressed,
     )
 
 
@@ -338,15 +338,10 @@ class Reading:
         self._session = session
         self._named = named
         self._use_case = deployment.use_case
-        self._key = {
-            "use_case": self._use_case.name,
-            "audience": named.name,
-            "as_of": as_of,
-            "control_group": named.group,
-        }
         self._parameters: dict[str, object] = {
             **named.parameters(self._use_case, deployment.settings, as_of),
-            **self._key,
+            "use_case": self._use_case.name,
+            "control_group": named.group,
             "control_by": named.declared.control_by,
         }
 
@@ -403,12 +398,6 @@ class Reading:
             return list(json.loads(sums.example))
         # None are stored of the control group, which all may be in.
         return [] if sums.treated else self.columns
-
-    def newly_held_out(self) -> frozenset[str]:
-        """Return who was to be treated, and has got into the control group since."""
-        sql = statement("audience_newly_held_out")
-        rows = self._session.table(sql, self._key)
-        return frozenset(rows["user_id"].to_pylist())
 
     def _read(
         self,
@@ -479,7 +468,7 @@ class Reading:
         if not suppressed:
             return
         sql = statement("audience_users")
-        for batch in self._deployment.warehouse.batches(sql, self._key):
+        for batch in self._deployment.warehouse.batches(sql, self._parameters):
             for user in batch["user_id"].to_pylist():
                 if suppressed.covers(user, name):
                     self.suppressed.append(user)
@@ -496,7 +485,7 @@ class Reading:
             )
         if sums.users and not sums.scored:
             raise RequestError(
-                f"{self._use_case.name} publishes no {order} for {self._key['as_of']}",
+                f"{self._use_case.name} publishes no {order} for {self._parameters['as_of']}",
                 hint='Set order = "probability" in the audience\'s file',
                 field="order",
             )
@@ -564,7 +553,7 @@ def _entries_of(types: Mapping[str, str]) -> str:
     return ", ".join(parts) if parts else "''"
 
 
-def store(session: Session, audience: Audience) -> Audience:
+def store(session: Session, audience: Audience) -> None:
     """
     Write the members that are chosen: all or none.
 
@@ -585,7 +574,6 @@ def store(session: Session, audience: Audience) -> Audience:
             f"another run chose the members of {audience.name} for {audience.as_of}",
             hint="Run the same again",
         )
-    return replace(audience, is_stored=True)
 
 
 def _publication(deployment: Deployment, until: date) -> Mapping[str, Any]:

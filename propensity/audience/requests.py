@@ -93,7 +93,6 @@ class RequestLog:
             taken a request of the action (``is_taken``).
         """
         destination = self.destination
-        reading = self.audience.reading
         known_by = destination.known_by
         is_file = destination.requests_of_a_file > 0
         sql = statement(
@@ -103,7 +102,7 @@ class RequestLog:
         )
         given = {
             **self.key,
-            "suppressed": reading.suppressed if reading else [],
+            "suppressed": self.audience.suppressed,
             "can_remove": REMOVE in destination.actions,
             "has_addresses": bool(known_by),
             "batch": destination.batch,
@@ -113,6 +112,12 @@ class RequestLog:
             "may_have_arrived": MAYBE_ARRIVED,
         }
         return self._session.rows(sql, given)
+
+    def newly_held_out(self) -> frozenset[str]:
+        """Return who was to be treated, and has got into the control group since."""
+        group = {"control_group": self.audience.control.group}
+        rows = self._session.rows(statement("audience_newly_held_out"), group)
+        return frozenset(row["user_id"] for row in rows)
 
     def open(self) -> None:
         """Add the rows of who is due: of requests, and of why users are in none."""
@@ -131,7 +136,6 @@ class RequestLog:
             action, key, reason, may_have_arrived = shared
             yield Request(
                 self.audience,
-                self.destination.name,
                 action,
                 [_member(row) for row in together],
                 key=key,
@@ -262,7 +266,6 @@ class RequestLog:
             is_accepted = outcome.is_accepted and not is_partial_removal
             request = Request(
                 self.audience,
-                self.destination.name,
                 action,
                 members,
                 key=key,

@@ -170,7 +170,7 @@ def send(
             check()
             # First what the control group is drawn by: no member is there without it.
             deployment.warehouse.write(AUDIENCE_PLANS, [plan])
-            log.audience = store(session, audience)
+            store(session, audience)
         return Delivery(log, check=check, ends_at=ends_at).run(watched)
 
 

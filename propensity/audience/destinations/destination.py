@@ -92,7 +92,6 @@ class Request:
     """
 
     audience: Audience
-    destination: str
     action: str
     members: Sequence[Member]
     key: str = ""

@@ -109,7 +109,7 @@ AUDIENCE = Audience(
 
 def request_of(count=10, *, action="add", first=0) -> Request:
     members = [Member(f"u{n}", n / 100) for n in range(first, first + count)]
-    return Request(AUDIENCE, "crm", action, members)
+    return Request(AUDIENCE, action, members)
 
 
 class TestHttp:
@@ -141,7 +141,7 @@ class TestHttp:
             template = {**SIMPLE, "url": receiver.url, "rate": 0, "user": user}
             client = Http(msgspec.convert(template, HttpFile), {}, columns=["paid"])
             member = Member("u0", attributes='{"paid":12345678901234567.89}')
-            client.send(Request(AUDIENCE, "crm", "add", [member]))
+            client.send(Request(AUDIENCE, "add", [member]))
 
         [body] = receiver.bodies.values()
         assert b'"paid":12345678901234567.89' in body
@@ -313,7 +313,7 @@ def ask(name: str, monkeypatch, answer, status=200, *, clock=CLOCK) -> tuple[Sen
     for user in ("u1", "u2")[: client.batch]:
         own = COLUMNS | {"email": f"{user}@b.com"}
         members.append(Member(user, 0.5, attributes=json.dumps(own)))
-    sent = client.send(Request(AUDIENCE, name, "add", members))
+    sent = client.send(Request(AUDIENCE, "add", members))
     return sent, asked[0]
 
 

@@ -101,7 +101,7 @@ def opened(fake: Fake, file=None, *, now=START, columns=(), **changed) -> Google
 def request_of(*users: str, action=ADD, **columns) -> Request:
     own = json.dumps(columns) if columns else None
     members = [Member(user, 0.5, attributes=own) for user in users]
-    return Request(AUDIENCE, "google", action, members)
+    return Request(AUDIENCE, action, members)
 
 
 class TestEvents:
@@ -154,7 +154,7 @@ class TestMembers:
         members = []
         for user, own in columns.items():
             members.append(Member(user, attributes=json.dumps(own)))
-        sent = client.send(Request(AUDIENCE, "ads", ADD, members))
+        sent = client.send(Request(AUDIENCE, ADD, members))
         first, second = fake.taken[0].audience_members[0].user_data.user_identifiers
 
         assert first.email_address == digest("ann@example.com")
@@ -173,8 +173,8 @@ class TestMembers:
         members = []
         for user, value in said.items():
             members.append(Member(user, attributes=f'{{"ads": {value}}}'))
-        sent = client.send(Request(AUDIENCE, "ads", ADD, members))
-        client.send(Request(AUDIENCE, "ads", REMOVE, members))
+        sent = client.send(Request(AUDIENCE, ADD, members))
+        client.send(Request(AUDIENCE, REMOVE, members))
         first, removal = fake.taken
         [target] = first.destinations
         terms = first.terms_of_service.customer_match_terms_of_service_status
