@@ -209,21 +209,11 @@ class DeclaredAudience(Struct, frozen=True):
         return f"'{audience}'" in text and (is_own or f"'{use_case}'" in text)
 
     def statement(
-        self,
-        name: str,
-        use_case: UseCase,
-        *,
-        asks_features: bool = True,
-        **parts: str | Sequence[Line],
+        self, name: str, use_case: UseCase, **parts: str | Sequence[Line]
     ) -> str:
-        """
-        Return a statement about all who may be members, as far as its SQL lets.
-
-        Args:
-            asks_features: Whether it asks them who was away for an audience's days.
-        """
+        """Return a statement about all who may be members, as far as its SQL lets."""
         includes = dict[str, Sequence[Line]]()
-        if self.declared.has_days and asks_features:
+        if self.declared.has_days:
             features = use_case.lines("features")
             includes["audience_who"] = statements.lines_of(
                 "audience_away", features=features

@@ -175,7 +175,6 @@ def find_or_choose(
     *,
     until: date | None,
     now: datetime,
-    is_planned: bool = False,
 ) -> Audience:
     """
     Return the audience of the newest publication: stored members, or new ones.
@@ -184,7 +183,6 @@ def find_or_choose(
 
     Args:
         until: The newest publication up to this date counts; None for today.
-        is_planned: Whether a plan is asked for, though the members are stored.
     """
     use_case = deployment.use_case
     declared = named.declared
@@ -220,7 +218,7 @@ def find_or_choose(
     before = [row for row in selections if row["as_of"] < as_of]
     reading = Reading(deployment, session, named, as_of)
     if stored:
-        sums = reading.read_stored(is_planned=is_planned)
+        sums = reading.read_stored()
         order = order_of(sums, declared.order)
     else:
         sums = reading.choose(control, order=order, users=publication["users"])
@@ -376,21 +374,17 @@ class Reading:
         self._check(sums, order)
         return sums
 
-    def read_stored(self, *, is_planned: bool = False) -> Sums:
+    def read_stored(self) -> Sums:
         """
         Read the members as they are stored, with what is known of them by now.
 
         A consent that the own statement reads may be withdrawn since, so it is asked
-        who is in it still, with the consent that a destination is told of. Without a
-        statement nothing is asked of features but for a plan.
+        who is in it still, with the consent that a destination is told of.
         """
         self._read_suppressed()
         has_sql = self._named.sql_file.is_file()
-        return self._read(
-            "members",
-            {"suppressed": self.suppressed, "asks_again": has_sql},
-            asks_features=has_sql or is_planned,
-        )
+        asked = {"suppressed": self.suppressed, "asks_again": has_sql}
+        return self._read("members", asked)
 
     def columns_of(self, sums: Sums) -> list[str]:
         """Return the names of the members' further columns."""
@@ -400,12 +394,7 @@ class Reading:
         return [] if sums.treated else self.columns
 
     def _read(
-        self,
-        part: str,
-        parameters: Mapping[str, object],
-        *,
-        order: str = "",
-        asks_features: bool = True,
+        self, part: str, parameters: Mapping[str, object], *, order: str = ""
     ) -> Sums:
         """Have the session's tables by a part; the own statement runs this once."""
         named = self._named
@@ -414,7 +403,6 @@ class Reading:
             sql = named.statement(
                 "audience_members",
                 self._use_case,
-                asks_features=asks_features,
                 drawn_by=named.declared.control_by,
                 own_columns=own_columns,
                 members=statements.lines_of(

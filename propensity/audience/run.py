@@ -65,15 +65,7 @@ def preview(
             those that can say so without taking it.
     """
     with session_of(deployment.warehouse) as session:
-        log = _opened(
-            deployment,
-            session,
-            named,
-            secret,
-            until=until,
-            clock=clock,
-            is_planned=True,
-        )
+        log = _opened(deployment, session, named, secret, until=until, clock=clock)
         users = Counter[str]()
         requests = 0
         for due in log.find_due():
@@ -229,12 +221,9 @@ def _opened(
     *,
     until: date | None,
     clock: Clock,
-    is_planned: bool = False,
 ) -> RequestLog:
     now = clock.now()
-    audience = find_or_choose(
-        deployment, session, named, until=until, now=now, is_planned=is_planned
-    )
+    audience = find_or_choose(deployment, session, named, until=until, now=now)
     destination = opened(
         named, deployment, secret, columns=audience.columns, clock=clock
     )
