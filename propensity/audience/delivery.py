@@ -317,9 +317,12 @@ class Delivery:
                 dropped[HELD_OUT].append(member)
             else:
                 kept.append(member)
+        rejected = list[tuple[Request, str]]()
         for reason, members in dropped.items():
-            self._reject(self._log.part(request, members), reason)
-        return self._log.part(request, kept) if dropped else request
+            why = MAYBE_ARRIVED if request.may_have_arrived else reason
+            rejected.append((log.part(request, members), why))
+        self._reject(rejected)
+        return log.part(request, kept) if dropped else request
 
     def _pause(self, seconds: float) -> None:
         """Wait; raise Unavailable if the delivery would take too long."""
@@ -360,26 +363,20 @@ class Delivery:
         return []
 
     def _settle(self) -> None:
-        """Record what waits, and refused users where the receiver takes others."""
-        settled = list[tuple[Request, str]]()
+        """Reject refused users where the receiver takes others."""
         for action in self._taken:
-            settled += self._refused.pop(action, [])
-        if settled:
+            self._reject(self._refused.pop(action, []))
+
+    def _reject(self, rejected: Sequence[tuple[Request, str]]) -> None:
+        """Record users who are not sent again, with the reasons."""
+        if rejected:
             # Another delivery may have sent them since.
             self._check()
-        for request, reason in settled:
+        for request, reason in rejected:
             self._log.record(request, REJECTED, reason)
         self._log.flush()
-        for request, reason in settled:
-            self._done.count(1, request.action, reason)
-
-    def _reject(self, request: Request, reason: str) -> None:
-        self._check()
-        if request.action == ADD and request.may_have_arrived:
-            reason = MAYBE_ARRIVED
-        self._log.record(request, REJECTED, reason)
-        self._log.flush()
-        self._done.count(len(request.members), request.action, reason)
+        for request, reason in rejected:
+            self._done.count(len(request.members), request.action, reason)
 
     def _stop(self, action: str) -> None:
         """Raise RequestError; the users stay pending, as the file may be at fault."""

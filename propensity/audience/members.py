@@ -98,8 +98,8 @@ class Sums:
             the audience's own statement any more; ``scored`` have what members are put
             in order by; ``repeated`` and ``nameless`` are rows at fault.
         expected, added_conversions, added_value: Of those who are treated: how many are
-            expected to convert, how many more by contacting them, and what that brings;
-            None where it is not known.
+            expected to convert, how many more by contacting them, and what that brings,
+            where it is known.
         example: Further columns of one of them, as JSON; None without any.
     """
 
@@ -112,19 +112,18 @@ class Sums:
     members: int = 0
     control_members: int = 0
     explored: int = 0
-    probability: float | None = None
-    probability_squares: float | None = None
+    probability: float = 0.0
+    probability_squares: float = 0.0
     valued: int = 0
     with_effect: int = 0
-    expected: float | None = None
+    expected: float = 0.0
     added_conversions: float | None = None
     added_value: float | None = None
 
     @property
     def chances(self) -> Statistic:
-        probability = 0.0 if self.probability is None else self.probability
-        squares = 0.0 if self.probability_squares is None else self.probability_squares
-        return Statistic(users=self.members, total=probability, squares=squares)
+        squares = self.probability_squares
+        return Statistic(users=self.members, total=self.probability, squares=squares)
 
     @property
     def treated(self) -> int:
@@ -464,6 +463,7 @@ class Reading:
     def _check(self, sums: Sums, order: str) -> None:
         """Make sure that members can be chosen of those who were looked at."""
         file = self._named.sql_file.name
+        as_of = self._parameters["as_of"]
         if sums.repeated:
             raise UseCaseError(
                 f"{self._use_case.name}/audiences/{file} has {sums.repeated} rows of "
@@ -473,7 +473,7 @@ class Reading:
             )
         if sums.users and not sums.scored:
             raise RequestError(
-                f"{self._use_case.name} publishes no {order} for {self._parameters['as_of']}",
+                f"{self._use_case.name} publishes no {order} for {as_of}",
                 hint='Set order = "probability" in the audience\'s file',
                 field="order",
             )

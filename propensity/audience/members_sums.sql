@@ -11,12 +11,12 @@ SELECT
   COUNTIF(is_member) AS members,
   COUNTIF(is_member AND is_control) AS control_members,
   COUNTIF(is_member AND is_explored) AS explored,
-  SUM(IF(is_member, probability, NULL)) AS probability,
-  SUM(IF(is_member, probability * probability, NULL)) AS probability_squares,
+  IFNULL(SUM(IF(is_member, probability, 0)), 0) AS probability,
+  IFNULL(SUM(IF(is_member, probability * probability, 0)), 0) AS probability_squares,
   COUNTIF(is_member AND expected_value IS NOT NULL) AS valued,
   COUNTIF(is_member AND effect IS NOT NULL) AS with_effect,
   -- Of those who are treated.
-  SUM(IF(is_member AND NOT is_control, probability, NULL)) AS expected,
+  IFNULL(SUM(IF(is_member AND NOT is_control, probability, 0)), 0) AS expected,
   SUM(IF(is_member AND NOT is_control, effect, NULL)) AS added_conversions,
   -- So much is expected of a buyer.
   SUM(

@@ -91,7 +91,7 @@ def preview(
         "is_stored": audience.is_stored,
         "treated": sums.treated,
         "outcome": deployment.use_case.outcome,
-        "expected": round(sums.expected if sums.expected else 0.0, 1),
+        "expected": round(sums.expected, 1),
         "suppressed": sums.left_out,
         "sent_before": sums.treated - users[ADD],
         "to_remove": users[REMOVE],

@@ -18,7 +18,6 @@ from propensity.audience.declared import FILES, check_name
 from propensity.errors import RequestError, SendingStopped
 from propensity.gcp.artifacts import Artifacts, content_of
 from propensity.registry.deployment import Deployment
-from propensity.statements import statement
 
 FILE = "audiences/stopped.json"
 # In the place of an audience: all of the deployment.
@@ -48,14 +47,9 @@ def listed(deployment: Deployment) -> list[Listed]:
 
 def check_sent(deployment: Deployment, audience: str, destination: str | None) -> None:
     """Raise RequestError for an audience, or its destination, that there never was."""
-    use_case = deployment.use_case
-    plans = deployment.warehouse.rows(statement("audience_draws"), {})
-    if not any(
-        row["use_case"] == use_case.name and row["audience"] == audience
-        for row in plans
-    ):
-        check_name(use_case, audience)
     deliveries = deployment.rows("audience_deliveries", audience=audience)
+    if not deliveries:
+        check_name(deployment.use_case, audience)
     receivers = sorted({row["destination"] for row in deliveries})
     if destination is not None and destination not in receivers:
         raise RequestError(
