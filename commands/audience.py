@@ -301,20 +301,19 @@ def list_members(audience: str, use_case: str | None, is_workbook: bool) -> Any:
     # It is open until the last page is printed.
     context = click.get_current_context()
     deployment, named, _ = context.with_resource(_declared(audience, use_case))
-    treated = context.with_resource(find_treated(deployment, named))
-    as_of, sums, columns, pages = treated
-    order = named.declared.order
+    members, pages = context.with_resource(find_treated(deployment, named))
 
     def parts() -> Iterator[bytes]:
+        about = (members.sums, members.columns, members.order)
         if is_workbook:
-            members = _whole(pages, sums.treated)
-            yield workbook_of_members(members, sums, columns, order)
+            yield workbook_of_members(_whole(pages, members.sums.treated), *about)
         else:
-            yield from csv_of_members(pages, sums, columns, order)
+            yield from csv_of_members(pages, *about)
 
     def answer() -> dict[str, Any]:
-        users = [member.values for member in _whole(pages, sums.treated)]
-        return {"audience": audience, "as_of": as_of, "users": users}
+        whole = _whole(pages, members.sums.treated)
+        users = [member.values for member in whole]
+        return {"audience": audience, "as_of": members.as_of, "users": users}
 
     return File(parts(), answer)
 

@@ -186,8 +186,6 @@ def find_or_choose(
     use_case = deployment.use_case
     declared = named.declared
     day = now.date() if until is None else until
-    if use_case.reads_export:
-        check_view(deployment.warehouse, use_case)
     publication = _publication(deployment, day)
     as_of = publication["as_of"]
     if declared.until and day > declared.until:
@@ -217,10 +215,9 @@ def find_or_choose(
     before = [row for row in selections if row["as_of"] < as_of]
     reading = Reading(deployment, session, named, as_of)
     if stored:
-        sums = reading.read_stored()
-        order = order_of(sums, declared.order)
+        reading.read_stored()
     else:
-        sums = reading.choose(control, order=order, users=publication["users"])
+        reading.choose(control, order=order, users=publication["users"])
     # Of some it says later what became.
     sent_to = [r["destination"] for r in sent if r["status"] in ("accepted", "waiting")]
     return Audience(
@@ -231,9 +228,9 @@ def find_or_choose(
         selection=stored[0]["selection"] if stored else declared.selection(order),
         is_stored=bool(stored),
         chosen_at=stored[0]["selected_at"] if stored else now,
-        sums=sums,
-        columns=reading.columns_of(sums),
-        order=order,
+        sums=reading.sums,
+        columns=reading.columns,
+        order=reading.order,
         order_reason=order_reason,
         last_size=before[0]["users"] if before else None,
         sent_to=frozenset(sent_to),
@@ -262,45 +259,32 @@ def nobody(
     )
 
 
-def order_of(sums: Sums, declared: str) -> str:
-    """Return what members were put in order by: by effect only if they have one."""
-    return PROBABILITY if declared == EFFECT and not sums.with_effect else declared
-
-
 @contextlib.contextmanager
 def find_treated(
     deployment: Deployment, named: DeclaredAudience
-) -> Iterator[tuple[date, Sums, list[str], Iterator[list[Member]]]]:
+) -> Iterator[tuple[Reading, Iterator[list[Member]]]]:
     """
     Hold whom a delivery of the newest stored date would contact today.
 
     Yields:
-        The date, sums over its members, the names of their further columns, and pages
-        of those who are treated, the best first.
+        The reading of its members, and pages of those who are treated, the best first.
     """
-    use_case = deployment.use_case
-    if use_case.reads_export:
-        check_view(deployment.warehouse, use_case)
+    name = deployment.use_case.name
     selections = deployment.rows("audience_selections", audience=named.name)
     if not selections:
-        words = f"{named.name} --use-case {use_case.name}"
         raise RequestError(
             f"{named.name} has no members yet",
-            hint=f"Run `propensity audience send {words}`, which chooses them",
+            hint=f"Run `propensity audience send {named.name} --use-case {name}`, "
+            "which chooses them",
             field="audience",
         )
-    as_of = selections[0]["as_of"]
     with session_of(deployment.warehouse) as session:
-        reading = Reading(deployment, session, named, as_of)
-        sums = reading.read_stored()
-        listed = {
-            "use_case": use_case.name,
-            "audience": named.name,
-        }
-        order = order_of(sums, named.declared.order)
-        rows = session.batches(statement("members_listed", order=order), listed)
+        reading = Reading(deployment, session, named, selections[0]["as_of"])
+        reading.read_stored()
+        sql = statement("members_listed", order=reading.order)
+        rows = session.batches(sql, {"use_case": name, "audience": named.name})
         pages = ([Member(**row) for row in page] for page in pages_of_batches(rows))
-        yield as_of, sums, reading.columns_of(sums), pages
+        yield reading, pages
 
 
 def pages_of_batches(
@@ -317,8 +301,9 @@ class Reading:
     How a session gets its tables ``scored`` and ``chosen`` of an audience's date.
 
     Attributes:
-        columns: Names of the further columns of the audience's own statement, once
-            it is read.
+        sums: Over the members.
+        columns: Names of their further columns.
+        order: What they were put in order by: by effect only if they have one.
         suppressed: Users of the date who are suppressed, by then.
     """
 
@@ -329,12 +314,17 @@ class Reading:
         named: DeclaredAudience,
         as_of: date,
     ) -> None:
+        self.as_of = as_of
+        self.sums = Sums()
         self.columns: list[str] = []
+        self.order = named.declared.order
         self.suppressed: list[str] = []
         self._deployment = deployment
         self._session = session
         self._named = named
         self._use_case = deployment.use_case
+        if self._use_case.reads_export:
+            check_view(deployment.warehouse, self._use_case)
         self._parameters: dict[str, object] = {
             **named.parameters(self._use_case, deployment.settings, as_of),
             "use_case": self._use_case.name,
@@ -342,8 +332,9 @@ class Reading:
             "control_by": named.declared.control_by,
         }
 
-    def choose(self, control: Control, *, order: str, users: int) -> Sums:
-        """Choose the members of the date, of so many users; return sums of them."""
+    def choose(self, control: Control, *, order: str, users: int) -> None:
+        """Choose the members of the date, of so many users."""
+        self.order = order
         declared = self._named.declared
         is_priced = declared.cost_per_contact is not None
         is_priced = is_priced and declared.margin is not None
@@ -353,7 +344,7 @@ class Reading:
         paid_for = declared.paid_for / (1 - control.share)
         # Too few by chance once in 10^18 times, whatever the budget and the share.
         read = min(most, int(1.5 * paid_for) + 1_000) + len(self.suppressed)
-        sums = self._read(
+        self._read(
             "audience_choice",
             {
                 **control.parameters,
@@ -368,12 +359,10 @@ class Reading:
                 "margin": declared.margin if is_priced else 0.0,
                 "suppressed": self.suppressed,
             },
-            order=order,
         )
-        self._check(sums, order)
-        return sums
+        self._check()
 
-    def read_stored(self) -> Sums:
+    def read_stored(self) -> None:
         """
         Read the members as they are stored, with what is known of them by now.
 
@@ -383,18 +372,11 @@ class Reading:
         self._read_suppressed()
         has_sql = self._named.sql_file.is_file()
         asked = {"suppressed": self.suppressed, "asks_again": has_sql}
-        return self._read("members", asked)
+        self._read("members", asked)
+        if not self.sums.with_effect and self.order == EFFECT:
+            self.order = PROBABILITY
 
-    def columns_of(self, sums: Sums) -> list[str]:
-        """Return the names of the members' further columns."""
-        if sums.example:
-            return list(json.loads(sums.example))
-        # None are stored of the control group, which all may be in.
-        return [] if sums.treated else self.columns
-
-    def _read(
-        self, part: str, parameters: Mapping[str, object], *, order: str = ""
-    ) -> Sums:
+    def _read(self, part: str, parameters: Mapping[str, object]) -> None:
         """Have the session's tables by a part; the own statement runs this once."""
         named = self._named
         try:
@@ -405,7 +387,7 @@ class Reading:
                 drawn_by=named.declared.control_by,
                 own_columns=own_columns,
                 members=statements.lines_of(
-                    part, folder=named.folder, consent=self._consent(), order=order
+                    part, folder=named.folder, consent=self._consent(), order=self.order
                 ),
             )
             [row] = self._session.rows(sql, {**self._parameters, **parameters})
@@ -420,7 +402,10 @@ class Reading:
                 "that is called as one of ours: "
                 "docs/audiences-reference.md#who-may-be-a-member",
             ) from error
-        return Sums(**dict(row.items()))
+        self.sums = Sums(**dict(row.items()))
+        # None are stored of the control group, which all may be in.
+        if self.sums.example or self.sums.treated:
+            self.columns = list(json.loads(self.sums.example or "{}"))
 
     def _consent(self) -> str:
         """Return the consent that a destination is told of, in SQL; "" without one."""
@@ -460,10 +445,10 @@ class Reading:
                 if suppressed.covers(user, name):
                     self.suppressed.append(user)
 
-    def _check(self, sums: Sums, order: str) -> None:
+    def _check(self) -> None:
         """Make sure that members can be chosen of those who were looked at."""
         file = self._named.sql_file.name
-        as_of = self._parameters["as_of"]
+        sums = self.sums
         if sums.repeated:
             raise UseCaseError(
                 f"{self._use_case.name}/audiences/{file} has {sums.repeated} rows of "
@@ -473,7 +458,7 @@ class Reading:
             )
         if sums.users and not sums.scored:
             raise RequestError(
-                f"{self._use_case.name} publishes no {order} for {as_of}",
+                f"{self._use_case.name} publishes no {self.order} for {self.as_of}",
                 hint='Set order = "probability" in the audience\'s file',
                 field="order",
             )

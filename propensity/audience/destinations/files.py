@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from propensity.audience.declared import BUCKET, CSV
 from propensity.audience.destinations.destination import Destination, Request, Sent
-from propensity.audience.members import EFFECT, Member, Sums, order_of
+from propensity.audience.members import EFFECT, Member, Sums
 from propensity.errors import Conflict
 from propensity.gcp.artifacts import Artifacts
 from propensity.registry.versions import parquet_of
@@ -76,9 +76,8 @@ class CsvFiles(Destination):
     batch = 10_000
     requests_of_a_file = 100
 
-    def __init__(self, artifacts: Artifacts, order: str) -> None:
+    def __init__(self, artifacts: Artifacts) -> None:
         self._artifacts = artifacts
-        self._order = order
 
     def send(self, request: Request) -> Sent:
         self.write(request, [request.members])
@@ -88,7 +87,7 @@ class CsvFiles(Destination):
         """Write a file, unless there is one of these requests."""
         audience = first.audience
         name = f"{_folder(first)}/{first.key}.csv"
-        parts = csv_of_members(pages, audience.sums, audience.columns, self._order)
+        parts = csv_of_members(pages, audience.sums, audience.columns, audience.order)
         with (
             contextlib.suppress(Conflict),
             self._artifacts.writing(name, content_type=CSV_TYPE) as file,
@@ -142,7 +141,7 @@ def _names(sums: Sums, columns: Sequence[str], order: str) -> list[str]:
     names = ["rank", "user_id", "probability"]
     if sums.valued:
         names.append("expected_value")
-    if order_of(sums, order) == EFFECT:
+    if order == EFFECT:
         names.append(EFFECT)
     return names + list(columns)
 

@@ -49,7 +49,7 @@ def opened(
         columns: Names of the members' further columns, which a file may name.
     """
     if named.declared.destination == CSV:
-        return CsvFiles(deployment.artifacts, named.declared.order)
+        return CsvFiles(deployment.artifacts)
     # Who sends to nobody still has the files, by which an audience can be looked at.
     if named.declared.destination == BUCKET or deployment.settings.sends == "no":
         return ParquetFiles(deployment.artifacts)
