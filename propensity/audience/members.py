@@ -317,7 +317,7 @@ class Reading:
         self.as_of = as_of
         self.sums = Sums()
         self.columns: list[str] = []
-        self.order = named.declared.order
+        self.order: str = named.declared.order
         self.suppressed: list[str] = []
         self._deployment = deployment
         self._session = session
