@@ -8,3 +8,4 @@ WHERE
   AND as_of <= @until
 QUALIFY
   ROW_NUMBER() OVER (PARTITION BY audience ORDER BY as_of DESC) = 1
+ORDER BY audience

@@ -24,7 +24,9 @@ def models(run: Run) -> dict[str, EffectModel]:
     probability then, and says so.
     """
     loaded = dict[str, EffectModel]()
-    for row in run.rows("effect_models", as_of=run.as_of):
+    for row in run.rows("newest_looks", until=run.as_of):
+        if not row["is_open"]:
+            continue
         name = row["audience"]
         try:
             model = run.registry.verified(row["model_object"], row["model_sha256"])

@@ -26,6 +26,7 @@ from propensity.runs.reading import check_no_user_twice
 from propensity.runs.run import Run
 from propensity.runs.snapshots import source_days
 from propensity.tables.audiences import AUDIENCE_EFFECTS, Effect
+from propensity.timeframe import DAY
 
 
 def publish_looks(run: Run) -> list[Effect]:
@@ -39,8 +40,11 @@ def publish_looks(run: Run) -> list[Effect]:
     if run.use_case.scores_events:
         return rows
     try:
-        for audience in run.rows("effect_audiences", until=run.as_of):
-            rows += _looks(run, audience)
+        looks = run.rows("newest_looks", until=run.as_of - DAY)
+        opened = {look["audience"] for look in looks if look["is_open"]}
+        for plan in run.rows("newest_plans", until=run.as_of):
+            if plan["declared_order"] == "effect":
+                rows += _looks(run, plan, was_open=plan["audience"] in opened)
         run.append(AUDIENCE_EFFECTS, rows)
     except Exception as error:  # a version is worth more than the looks
         why = f"{type(error).__name__}: {error}"
@@ -49,12 +53,12 @@ def publish_looks(run: Run) -> list[Effect]:
     return rows
 
 
-def _looks(run: Run, audience: Mapping[str, Any]) -> list[Effect]:
+def _looks(run: Run, plan: Mapping[str, Any], *, was_open: bool) -> list[Effect]:
     """Return the row about an audience; none where it cannot be looked at."""
-    name = audience["audience"]
+    name = plan["audience"]
     try:
-        members = _members(run, name, control_share=audience["control_share"])
-        look = look_at(members, run.use_case.features, was_open=audience["was_open"])
+        members = _members(run, name, control_share=plan["control_share"])
+        look = look_at(members, run.use_case.features, was_open=was_open)
         return [_recorded(run, name, look)]
     except Exception as error:  # the other audiences can be
         why = f"{type(error).__name__}: {error}"
