@@ -23,8 +23,7 @@ from propensity.audience.result import (
     newest,
     sentence,
 )
-from propensity.measures.intervals import Difference, in_columns
-from propensity.measures.uplift import gained
+from propensity.measures.intervals import in_columns
 from propensity.pages.words import about
 from propensity.statements import statement
 from propensity.tables.audiences import ALL
@@ -40,13 +39,11 @@ class Together:
     """
     What the audiences of a control group brought together, up to each week.
 
-    Buyers are how many more users had the outcome, if that is known. The group may be
-    shared with audiences of other use cases.
+    The group may be shared with audiences of other use cases.
     """
 
     control_group: str
     audiences: Sequence[str]
-    buyers: Difference | None
     weeks: Sequence[Result]
     quarters: Mapping[str, Result]
     shared_with: Sequence[str] = ()
@@ -74,12 +71,10 @@ def programmes(
         weeks = periods.pop(ALL, [])
         if not weeks:
             continue
-        last = newest(weeks)
         together.append(
             Together(
                 control_group=group,
-                audiences=last["audiences"],
-                buyers=gained(last).buyers,
+                audiences=newest(weeks)["audiences"],
                 weeks=by_week(weeks),
                 quarters={name: by_week(periods[name])[-1] for name in sorted(periods)},
                 shared_with=shared.get(group, ()),
@@ -116,11 +111,11 @@ def programme_lines(together: Together, currency: str) -> list[str]:
             f" The control group is shared with {', '.join(together.shared_with)}, so "
             "this may include what those contacts brought: don't add the sums."
         )
-    buyers = together.buyers
+    buyers = of_all.gain.buyers
     if buyers is not None:
         more = "more" if buyers.estimate >= 0 else "fewer"
-        ends = interval_text(buyers.low, buyers.high)
         count = about(abs(buyers.estimate))
+        ends = interval_text(buyers)
         said.append(f"About {count} {more} users had the outcome ({ends}).")
     if len(together.quarters) > 1:
         for name, brought in together.quarters.items():
@@ -157,8 +152,7 @@ def apart(settings: Settings, use_case: UseCase) -> str:
 
 
 def read_programmes(deployment: Deployment, *, until: date) -> list[Together]:
-    since = date(1970, 1, 1)
-    rows = deployment.rows("programme_lifts", since=since, until=until)
+    rows = deployment.rows("programme_lifts", until=until)
     plans = deployment.warehouse.rows(statement("audience_draws"), {})
     return programmes(rows, shared_groups(plans, deployment.use_case.name))
 
@@ -174,7 +168,7 @@ def programme_account(deployment: Deployment) -> dict[str, Any]:
             "control_group": together.control_group,
             "audiences": list(together.audiences),
             **together.of_all.columns(),
-            **in_columns("added_buyers", together.buyers),
+            **in_columns("added_buyers", together.of_all.gain.buyers),
             "quarters": quarters,
             "says": programme_lines(together, deployment.use_case.currency),
         }

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from propensity.measures.intervals import in_columns
-from propensity.measures.uplift import LOST, gained
+from propensity.measures.intervals import Difference, in_columns
+from propensity.measures.uplift import LOST, Gain, gained
 from propensity.pages.words import about, amount, plural, share
 
 if TYPE_CHECKING:
@@ -39,11 +39,9 @@ class Result:
         week: Prediction date of its newest members.
         status: "final", or "provisional" while outcomes may still arrive.
         contacted, control: Users so far, each once.
-        brought: What contacted users paid more than without contact; below 0 for less,
-            and None where outcomes have no amounts, a group has no users, or users got
-            lost. Its ends are None of too few buyers.
         cost: Of the first contacts of all users; None if the audience doesn't say.
-        profit: The margin of ``brought`` minus the cost; None without margin or cost.
+        gain: Its amount is None where outcomes have no amounts, a group has no users,
+            or users got lost.
     """
 
     week: date
@@ -51,29 +49,19 @@ class Result:
     contacted: int
     control: int
     verdict: str
-    brought: float | None
-    brought_low: float | None
-    brought_high: float | None
     cost_per_contact: Decimal | None
     cost: Decimal | None
     margin: float | None
-    profit: float | None
-    profit_low: float | None
-    profit_high: float | None
+    gain: Gain
 
-    def columns(self) -> dict[str, object]:
-        """Return the values by name, for JSON: money as numbers."""
-        return {
-            name: float(value) if isinstance(value, Decimal) else value
-            for name, value in asdict(self).items()
-        }
-
-    @property
-    def may_be_chance(self) -> bool:
-        """Whether contacting may also have brought nothing."""
-        if self.brought_low is None or self.brought_high is None:
-            return True
-        return self.brought_low <= 0 <= self.brought_high
+    def columns(self) -> dict[str, Any]:
+        """Return the values by name, for JSON and pages: money as numbers."""
+        columns = dict[str, Any]()
+        for name, value in vars(self).items():
+            columns[name] = float(value) if isinstance(value, Decimal) else value
+        gain = columns.pop("gain")
+        columns |= in_columns("brought", gain.amount)
+        return columns | in_columns("profit", gain.profit)
 
 
 def newest(rows: Sequence[StoredRow]) -> StoredRow:
@@ -116,7 +104,6 @@ def result(row: StoredRow, plan: StoredRow | None = None) -> Result:
         if plan["cost_per_contact"] is not None:
             price = Decimal(str(plan["cost_per_contact"]))
             cost = price * users
-    gain = gained(row, cost=cost, margin=margin)
     return Result(
         week=row["week"],
         status="provisional" if row["status"] is None else row["status"],
@@ -126,16 +113,17 @@ def result(row: StoredRow, plan: StoredRow | None = None) -> Result:
         cost_per_contact=price,
         cost=cost,
         margin=margin,
-        **in_columns("brought", gain.amount),
-        **in_columns("profit", gain.profit),
+        gain=gained(row, cost=cost, margin=margin),
     )
 
 
 def sentence(shown: Result, currency: str) -> str:
     """Say what contacting brought, with its interval, its cost, and what is left."""
     parts = [claim(shown, currency)]
-    if shown.brought is not None:
-        ends = interval_text(shown.brought_low, shown.brought_high)
+    brought = shown.gain.amount
+    profit = shown.gain.profit
+    if brought is not None:
+        ends = interval_text(brought)
         still = "" if shown.status == "final" else "; provisional"
         parts.append(f" ({ends}{still})")
     if shown.cost is not None and shown.contacted:
@@ -145,14 +133,14 @@ def sentence(shown: Result, currency: str) -> str:
             contacts += f" at {amount(shown.cost_per_contact)}"
         parts.append(f"; it cost {cost} ({contacts})")
     parts.append(".")
-    if shown.profit is not None:
-        what = "loss" if shown.profit < 0 else "profit"
-        left = amount(abs(shown.profit), currency)
+    if profit is not None:
+        what = "loss" if profit.estimate < 0 else "profit"
+        left = amount(abs(profit.estimate), currency)
         parts.append(
             f" At a margin of {share(shown.margin)}, that is a {what} of {left} "
-            f"({interval_text(shown.profit_low, shown.profit_high)})."
+            f"({interval_text(profit)})."
         )
-    if shown.brought is not None and shown.may_be_chance:
+    if brought is not None and not (brought.is_above() or brought.is_below()):
         parts.append(" The difference may be chance.")
     return "".join(parts)
 
@@ -160,7 +148,7 @@ def sentence(shown: Result, currency: str) -> str:
 def claim(shown: Result, currency: str) -> str:
     """Say what contacting brought, in a few words: a headline without its stop."""
     users = plural(shown.contacted, "user")
-    brought = shown.brought
+    brought = shown.gain.amount
     if not shown.contacted:
         return "No user has been contacted yet"
     if brought is None:
@@ -170,25 +158,24 @@ def claim(shown: Result, currency: str) -> str:
         elif shown.verdict == LOST:
             why = "some users got lost on the way"
         return f"What contacting {users} brought is not known, because {why}"
-    more = "less" if brought < 0 else "more"
+    more = "less" if brought.estimate < 0 else "more"
     return (
-        f"Contacting {users} brought {amount(abs(brought), currency)} {more} than not "
-        "contacting them"
+        f"Contacting {users} brought {amount(abs(brought.estimate), currency)} {more} "
+        "than not contacting them"
     )
 
 
-def interval_text(low: float | None, high: float | None) -> str:
+def interval_text(shown: Difference) -> str:
     """Write an interval of money, or that there is none."""
-    if low is None or high is None:
+    if shown.low is None or shown.high is None:
         return "too few buyers for an interval"
-    return f"95% interval {about(low)} to {about(high)}"
+    return f"95% interval {about(shown.low)} to {about(shown.high)}"
 
 
 def results(deployment: Deployment, *, until: date) -> dict[str, Result]:
     """Return what contacting brought up to the newest week of each audience."""
     by_audience = defaultdict[str, list[StoredRow]](list)
-    since = date(1970, 1, 1)
-    for row in deployment.rows("audience_lifts", since=since, until=until):
+    for row in deployment.rows("audience_lifts", until=until):
         by_audience[row["audience"]].append(row)
     plans = {
         row["audience"]: row for row in deployment.rows("newest_plans", until=until)

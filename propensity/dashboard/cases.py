@@ -219,6 +219,7 @@ class Case:
         for audience, rows in by_audience.items():
             results = by_week(rows, plans.get(audience))
             more = {
+                "weeks": rows[::-1],
                 "weeks_left": weeks_left(rows[::-1]),
                 "results": results,
                 "result": results[-1],
@@ -280,7 +281,8 @@ class Case:
     @property
     def brought(self) -> list[Row]:
         """What contacting brought by week, where that is known."""
-        return [vars(each) for each in self.answers if each.brought is not None]
+        rows = [each.columns() for each in self.answers]
+        return [row for row in rows if row["brought"] is not None]
 
     @property
     def members(self) -> Row | None:
@@ -323,7 +325,7 @@ class Case:
     @property
     def headline(self) -> str:
         """The answer: what acting on the predictions brought, or how right they are."""
-        if self.answer is not None and self.answer.brought is not None:
+        if self.answer is not None and self.answer.gain.amount is not None:
             return claim(self.answer, self.facts.unit)
         unit = self.facts.unit
         saved = sum(row["saved"] for row in self.saving)

@@ -91,7 +91,7 @@ def quarters(together: Together) -> list[Row]:
     """Return what a programme brought by quarter, the newest first."""
     rows: list[Row] = []
     for name, result in together.quarters.items():
-        rows.insert(0, {"quarter": name, **vars(result)})
+        rows.insert(0, {"quarter": name, **result.columns()})
     return rows
 
 
@@ -138,6 +138,7 @@ def site(
         "since": window.parameters("evaluations")["since"],
         "days": NEWEST_DAYS,
         "points": POINTS,
+        "bars": BARS,
         "pages": [page for page in PAGES if page[1] not in absent],
         "titles": TITLES,
         "readings": readings,
@@ -148,7 +149,7 @@ def site(
         "index.html": {
             "messages": sum(row["messages"] for row in letters),
         },
-        "audiences.html": {"uplifts": _uplifts(readings)},
+        "audiences.html": {},
         "sql.html": {},
     }
     pages = {
@@ -220,11 +221,3 @@ def cases(
     return sorted(
         listed, key=lambda case: (case.name != first, case.facts.is_of_events)
     )
-
-
-def _uplifts(readings: Readings) -> list[list[Row]]:
-    """Return the rows of each audience, oldest first."""
-    audiences: dict[Any, list[Row]] = defaultdict(list)
-    for row in readings["lift"].rows:
-        audiences[row["use_case"], row["audience"]].insert(0, row)
-    return list(audiences.values())[:BARS]

@@ -175,15 +175,12 @@ def amounts_of(groups: Iterable[GroupSums]) -> Amounts:
     """Return what users paid: nothing where no amount is known."""
     amounts = Amounts()
     for sums in groups:
-        revenue = sums.revenue
-        squares = sums.revenue_squares
-        products = sums.probability_revenue
         amounts += Amounts(
             users=sums.users,
             positives=sums.conversions,
-            total=0.0 if revenue is None else float(revenue),
-            squares=0.0 if squares is None else squares,
-            products=0.0 if products is None else products,
+            total=float(sums.revenue or 0),
+            squares=sums.revenue_squares or 0.0,
+            products=sums.probability_revenue or 0.0,
             covariates=sums.probability,
             covariate_squares=sums.probability_squares,
         )
@@ -208,8 +205,7 @@ def _revenue(
 
 
 def _paid(groups: Iterable[GroupSums]) -> Decimal:
-    paid = [sums.revenue for sums in groups if sums.revenue is not None]
-    return sum(paid, Decimal(0))
+    return sum((sums.revenue or Decimal(0) for sums in groups), Decimal(0))
 
 
 def sample_ratio(treated: int, control: int, *, share: float) -> float:

@@ -93,7 +93,7 @@ def pages_of_weeks(
         alarms = run.rows("alarms_to_report", since=first, until=last)
         costs = run.rows("newest_plans", until=last + horizon)
         plans = {row["audience"]: row for row in costs}
-        for row in run.rows("audience_lifts", since=first, until=last + horizon):
+        for row in run.rows("audience_lifts", until=last + horizon):
             brought = result(row, plans.get(row["audience"]))
             uplifts.append({**row, "brought": sentence(brought, use_case.currency)})
     final = {

@@ -36,8 +36,6 @@ from propensity.timeframe import DAY
 if TYPE_CHECKING:
     from propensity.runs.run import Run
 
-EVER = {"since": date(1970, 1, 1), "until": date(9999, 1, 1)}
-
 
 class Quarter(NamedTuple):
     """Three months of a year, by their first and last day."""
@@ -103,10 +101,10 @@ def publish_uplifts(run: Run) -> list[Uplift]:
     histories = _open_weeks(run)
     if not histories:
         return []
-    for uplift in run.read(Uplift, "audience_lifts", **EVER):
+    for uplift in run.read(Uplift, "audience_lifts", until=date.max):
         weeks = histories.get((AUDIENCE, uplift.audience))
         _remember(weeks, uplift, [uplift.audience], until=uplift.planned_until)
-    for programme in run.read(Programme, "programme_lifts", **EVER):
+    for programme in run.read(Programme, "programme_lifts", until=date.max):
         if programme.period == ALL:
             weeks = histories.get((GROUP, programme.control_group))
             _remember(weeks, programme, programme.audiences)

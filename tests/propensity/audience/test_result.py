@@ -46,7 +46,7 @@ def test_a_margin_turns_the_sum_into_a_profit_with_its_interval():
     sold["revenue_difference_high"] = 15.0
     found = result(sold, {**PLAN, "margin": 0.25})
 
-    assert found.profit == pytest.approx(1_362)
+    assert found.gain.profit.estimate == pytest.approx(1_362)
     assert sentence(found, "EUR").endswith(
         "At a margin of 25%, that is a profit of 1,362 EUR (95% interval 511 to 2,210)."
     )
