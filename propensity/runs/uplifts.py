@@ -110,7 +110,8 @@ def publish_uplifts(run: Run) -> list[Uplift]:
             _remember(weeks, programme, programme.audiences)
     rows = list[Uplift | Programme]()
     for (scope, name), weeks in sorted(histories.items()):
-        rows += _rows_of(run, scope, name, weeks)
+        for quarter, days in _periods(scope, weeks):
+            rows += _rows_of(run, scope, name, weeks, days, quarter=quarter)
     audiences = [row for row in rows if isinstance(row, Uplift)]
     run.append(AUDIENCE_LIFT, audiences)
     run.append(PROGRAMME_LIFT, [row for row in rows if isinstance(row, Programme)])
@@ -157,17 +158,13 @@ def _remember(
         week.is_final = row.status == "final"
 
 
-def _rows_of(
-    run: Run, scope: str, name: str, weeks: Weeks
-) -> Iterator[Uplift | Programme]:
-    """Yield rows from the first open week on: of a control group by quarter, too."""
+def _periods(scope: str, weeks: Weeks) -> Iterator[tuple[Quarter | None, list[date]]]:
+    """Yield all days, without a quarter; of a control group those by quarter, too."""
     days = sorted(weeks)
-    yield from _rows_of_period(run, scope, name, weeks, days)
+    yield None, days
     if scope == GROUP:
         for quarter, of_quarter in groupby(days, quarter_of):
-            yield from _rows_of_period(
-                run, scope, name, weeks, list(of_quarter), quarter=quarter
-            )
+            yield quarter, list(of_quarter)
 
 
 def first_open(weeks: Weeks) -> date:
@@ -175,17 +172,17 @@ def first_open(weeks: Weeks) -> date:
     return min(day for day, week in weeks.items() if week.is_open)
 
 
-def _rows_of_period(
+def _rows_of(
     run: Run,
     scope: str,
     name: str,
     weeks: Weeks,
     days: Sequence[date],
     *,
-    quarter: Quarter | None = None,
+    quarter: Quarter | None,
 ) -> Iterator[Uplift | Programme]:
     """
-    Yield rows of the weeks of a quarter, or of all, each of all users so far.
+    Yield rows of days from the first open week on, each of all users so far.
 
     They are final once those of all weeks are.
     """
@@ -209,12 +206,8 @@ def _rows_of_period(
             until=quarter.last if quarter else week.until,
         )
         is_final = week.is_final or is_whole
-        shown = figures(
-            so_far,
-            control_share=share,
-            errors=errors_at(progress),
-            is_final=is_final,
-        )
+        errors = errors_at(progress)
+        shown = figures(so_far, control_share=share, errors=errors, is_final=is_final)
         shared: dict[str, Any] = {
             "use_case": run.use_case.name,
             "week": day,
@@ -223,21 +216,16 @@ def _rows_of_period(
             "run_id": run.run_id,
             "evaluated_at": run.began_at,
             "control_share": share,
+            "sums": week.sums,
             "figures": shown,
         }
         if scope == AUDIENCE:
-            yield Uplift(
-                audience=name,
-                planned_until=week.until,
-                sums=week.sums,
-                **shared,
-            )
+            yield Uplift(audience=name, planned_until=week.until, **shared)
         else:
             yield Programme(
                 control_group=name,
                 period=quarter.name if quarter else ALL,
                 audiences=sorted(audiences),
-                sums=week.sums,
                 earned=earned_by(shown, so_far),
                 **shared,
             )
