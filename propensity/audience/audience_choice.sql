@@ -8,13 +8,13 @@
 -- By effect, users are left out whom contacting makes buy less, or brings less than it
 -- costs. Users at random come first: about so large a share of the members, drawn by the
 -- hash from all who may be one, so that they are the same in the next week.
--- Parameters: @by_effect BOOL, whether the program puts effect in for the order; @least
---   FLOAT64, that probability; @most INT64, the most members, and @paid_for INT64, the
+-- Parameters: @by_effect BOOL, whether that is the order; @least FLOAT64, that
+--   probability, if one is declared; @most INT64, the most members; @paid_for INT64, the
 --   most who are treated; @read INT64, how many users are looked at, so many more as are
 --   suppressed; @places INT64, the most members by chance; @explore FLOAT64, the share at
---   random; @cost FLOAT64 of a contact and @margin FLOAT64, 0 if not declared; @tie_key
---   STRING; @inner_pad and @outer_pad BYTES; @share STRING, of 2^64 in hexadecimal;
---   @suppressed ARRAY<STRING>.
+--   random; @cost FLOAT64 of a contact and @margin FLOAT64, if they are declared;
+--   @tie_key STRING; @inner_pad and @outer_pad BYTES; @share STRING, of 2^64 in
+--   hexadecimal; @suppressed ARRAY<STRING>.
 -- Source: the session's table scored.
 -- include: audience_controls.sql
   ,
@@ -25,7 +25,7 @@
       COUNT(*) OVER (PARTITION BY user_id) AS times,
       TO_HEX(SHA256(CONCAT(@tie_key, user_id))) AS tie,
       IFNULL(
-        probability >= @least
+        probability >= IFNULL(@least, 0)
         AND (
           NOT @by_effect
           OR effect >= 0

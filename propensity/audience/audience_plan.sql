@@ -5,11 +5,10 @@
 -- large a part of those who might be: scores of all users may rise and fall with the
 -- season. A member of the first date may have been one before it, and is no newcomer.
 -- Parameters: @use_case, @audience STRING; @who STRING, active, away or all; @least
---   FLOAT64, the lowest probability; @places INT64, the members, if they are not all who
---   reach it; @tie_key STRING; @since DATE and @as_of DATE, both included; @recent DATE;
---   @cost FLOAT64, of a contact, and @margin FLOAT64, if they are declared.
--- Source: the session's table scored, and ma_predictions_history. The program puts in the
---   column that users are put in order by.
+--   FLOAT64, the lowest probability, if one is declared; @places INT64, else the members;
+--   @tie_key STRING; @since DATE and @as_of DATE, both included; @recent DATE; @cost
+--   FLOAT64, of a contact, and @margin FLOAT64, if they are declared.
+-- Source: the session's table scored, and ma_predictions_history.
 WITH
   tenths AS (
     SELECT
@@ -67,7 +66,7 @@ WITH
     FROM ranked AS r
     CROSS JOIN today AS t
     WHERE
-      r.probability >= @least
+      r.probability >= IFNULL(@least, 0)
       AND r.place * t.eligible <= IFNULL(@places, t.eligible) * t.users
     GROUP BY r.user_id
   ),

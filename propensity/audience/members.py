@@ -336,8 +336,6 @@ class Reading:
         """Choose the members of the date, of so many users."""
         self.order = order
         declared = self._named.declared
-        is_priced = declared.cost_per_contact is not None
-        is_priced = is_priced and declared.margin is not None
         self._read_suppressed()
         most = declared.most(users)
         # All who are looked at, the control group among them.
@@ -349,15 +347,14 @@ class Reading:
             {
                 **control.parameters,
                 "by_effect": order == EFFECT,
-                "least": 0.0 if declared.threshold is None else declared.threshold,
+                "least": declared.threshold,
                 "most": most,
                 "paid_for": declared.paid_for,
                 "read": min(read, MOST_USERS),
                 "places": min(most, int(paid_for)),
                 "explore": declared.explored,
-                "cost": declared.cost_per_contact if is_priced else 0.0,
-                "margin": declared.margin if is_priced else 0.0,
-                "suppressed": self.suppressed,
+                "cost": declared.cost_per_contact,
+                "margin": declared.margin,
             },
         )
         self._check()
@@ -371,8 +368,7 @@ class Reading:
         """
         self._read_suppressed()
         has_sql = self._named.sql_file.is_file()
-        asked = {"suppressed": self.suppressed, "asks_again": has_sql}
-        self._read("members", asked)
+        self._read("members", {"asks_again": has_sql})
         if not self.sums.with_effect and self.order == EFFECT:
             self.order = PROBABILITY
 
@@ -390,7 +386,8 @@ class Reading:
                     part, folder=named.folder, consent=self._consent(), order=self.order
                 ),
             )
-            [row] = self._session.rows(sql, {**self._parameters, **parameters})
+            given = {"suppressed": self.suppressed, **self._parameters, **parameters}
+            [row] = self._session.rows(sql, given)
         except PropensityError as error:
             if error.retryable or not named.sql_file.is_file():
                 raise

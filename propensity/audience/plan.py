@@ -53,13 +53,12 @@ def planned(session: Session, declared: Declared, audience: Audience) -> Plan:
     """Return the plan of an audience before it is sent, whose members a session has."""
     sums = audience.sums
     chances = sums.chances
-    least = declared.threshold
     asked = {
         "use_case": audience.use_case,
         "audience": audience.name,
         "who": declared.who,
-        "least": 0.0 if least is None else least,
-        "places": sums.members if least is None else None,
+        "least": declared.threshold,
+        "places": sums.members if declared.threshold is None else None,
         "tie_key": audience.control.tie_key,
         "since": audience.as_of - KNOWN_WEEKS * WEEK,
         "recent": audience.as_of - RECENT_WEEKS * WEEK,

@@ -116,8 +116,8 @@ class RequestLog:
     def newly_held_out(self) -> frozenset[str]:
         """Return who was to be treated, and has got into the control group since."""
         group = {"control_group": self.audience.control.group}
-        rows = self._session.rows(statement("audience_newly_held_out"), group)
-        return frozenset(row["user_id"] for row in rows)
+        rows = self._session.table(statement("audience_newly_held_out"), group)
+        return frozenset(rows["user_id"].to_pylist())
 
     def open(self) -> None:
         """Add the rows of who is due: of requests, and of why users are in none."""

@@ -2,10 +2,10 @@
 -- may not be sent any more, with how many users and requests there are, and whether the
 -- destination has taken a request of the action already.
 -- Due are, one row per user and address: who is to be taken off a list, from before the
--- date or suppressed since, by what a destination knows nobody who is treated by; who is
--- to be added to it, being treated; unless a request of the date has them already; and who
--- waits in one. Who is treated by another user id with the same address stays: a removal
--- would take both off. With the columns that the list was last sent, or is to be sent.
+-- date or suppressed since; who is treated, and to be added to it; unless a request of the
+-- date has them already; and who waits in one. Who is treated by another user id with the
+-- same address stays: a removal would take both off. A removal has the columns that the
+-- user was last sent with.
 -- Users of a request that waits stay together. So it comes out as the row that it is,
 -- under its key, as long as its users, their order and the form of the destination's file
 -- are those of then: the key is a hash of these. Else the rest is another request.
