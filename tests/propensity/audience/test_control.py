@@ -174,6 +174,37 @@ class TestPersons:
         assert send(deployment, control="0%")["held_out"] == 0
 
 
+def test_who_has_the_address_of_somebody_held_out_is_held_out_and_nobody_else(
+    deployment, tmp_path
+):
+    """Though the audience's statement has a row of the address without a user."""
+    (tmp_path / "winback.sql").write_text(
+        """
+        SELECT
+          user_id,
+          IF(user_id IN ('u198', 'u199'), 'ana@x.example', user_id) AS email
+        FROM publication
+        UNION ALL
+        SELECT NULL, 'ana@x.example'
+        """
+    )
+    held_out = {"use_case": "ga4_value", "audience": "other", "as_of": MONDAY}
+    held_out |= {"user_id": "u199", "probability": 0.5, "is_control": True}
+    deployment.append(AUDIENCE_MEMBERS, {**held_out, "control_group": "all"})
+    send(
+        deployment,
+        tmp_path,
+        destination="bucket",
+        top=10,
+        control="0.01%",
+        control_by="email",
+        control_group="all",
+    )
+
+    assert members_of(deployment, is_control=True) == {"u198", "u199"}
+    assert len(members_of(deployment, is_control=False)) == 8
+
+
 @pytest.mark.parametrize("published", ["u199", "u001"])
 def test_who_is_held_out_between_two_tries_is_not_in_the_second(
     deployment, crm, published
