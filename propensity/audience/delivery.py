@@ -233,8 +233,7 @@ class Delivery:
             if not allowed.members:
                 continue
             if allowed.key != request.key:
-                self._log.record(allowed, PENDING)
-                self._log.flush()
+                self._log.record(PENDING, (allowed, None))
             written[allowed.key] += len(allowed.members)
             yield allowed.members
 
@@ -258,8 +257,7 @@ class Delivery:
                 self._done.hear([stop.words])
                 # Nobody is refused: it may have arrived, and is sent again.
                 stopped = replace(request, may_have_arrived=True)
-                self._log.record(stopped, PENDING, stop.reason)
-                self._log.flush()
+                self._log.record(PENDING, (stopped, stop.reason))
                 raise stop.error from None
             except Unanswered as unanswered:
                 tries += 1
@@ -269,7 +267,6 @@ class Delivery:
         if len(sent.rejected) < len(request.members) and not may_be_known:
             self._taken.add(request.action)
         self._log.record_sent(request, sent, at=began_at)
-        self._log.flush()
         # What became of the others is said later.
         keys = sent.rejected if sent.receipt else request.keys
         for key in keys:
@@ -349,9 +346,7 @@ class Delivery:
         if middle:
             last = self._log.part(request, request.members[middle:])
             first = self._log.part(request, request.members[:middle])
-            self._log.record(last, PENDING)
-            self._log.record(first, PENDING)
-            self._log.flush()
+            self._log.record(PENDING, (last, None), (first, None))
             return [last, first]
         refused = self._refused[request.action]
         refused.append((request, reason))
@@ -372,18 +367,14 @@ class Delivery:
         if rejected:
             # Another delivery may have sent them since.
             self._check()
-        for request, reason in rejected:
-            self._log.record(request, REJECTED, reason)
-        self._log.flush()
+        self._log.record(REJECTED, *rejected)
         for request, reason in rejected:
             self._done.count(len(request.members), request.action, reason)
 
     def _stop(self, action: str) -> None:
         """Raise RequestError; the users stay pending, as the file may be at fault."""
         refused = self._refused[action]
-        for request, reason in refused:
-            self._log.record(request, PENDING, reason)
-        self._log.flush()
+        self._log.record(PENDING, *refused)
         users = plural(len(refused), "user")
         raise RequestError(
             f"{self._log.destination.name} rejected {users} and accepted nobody "

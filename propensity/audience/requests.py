@@ -70,7 +70,6 @@ class RequestLog:
         self.destination = destination
         self.clock = clock
         self._session = session
-        self._rows = list[Logged]()
 
     @property
     def key(self) -> dict[str, object]:
@@ -163,18 +162,25 @@ class RequestLog:
 
     # -- rows
 
-    def record(
+    def record(self, status: str, *requests: tuple[Request, str | None]) -> None:
+        """Record all users of requests, each with a reason: all of them or none."""
+        rows = list[Logged]()
+        for request, reason in requests:
+            rows += self._rows(request, status, reason)
+        self._append(rows)
+
+    def _rows(
         self,
         request: Request,
         status: str,
-        reason: str | None = None,
+        reason: str | None,
         *,
         receipt: str | None = None,
         at: datetime | None = None,
         as_of: date | None = None,
-    ) -> None:
+    ) -> Iterator[Logged]:
         """
-        Record all users of a request, with one status.
+        Yield the rows of a request.
 
         Args:
             at: Now, unless it is given.
@@ -184,7 +190,7 @@ class RequestLog:
         for member in request.members:
             recipients.append(Recipient(user_id=member.user_id, address=member.address))
         for start in range(0, len(recipients), USERS_OF_A_ROW):
-            row = Logged(
+            yield Logged(
                 use_case=self.audience.use_case,
                 audience=self.audience.name,
                 as_of=self.audience.as_of if as_of is None else as_of,
@@ -198,7 +204,10 @@ class RequestLog:
                 recorded_at=self.clock.now() if at is None else at,
                 recipients=recipients[start : start + USERS_OF_A_ROW],
             )
-            self._rows.append(row)
+
+    def _append(self, rows: Sequence[Logged]) -> None:
+        if rows:
+            self.deployment.warehouse.append(AUDIENCE_REQUESTS, rows)
 
     def record_sent(self, request: Request, sent: Sent, *, at: datetime) -> None:
         """
@@ -208,36 +217,28 @@ class RequestLog:
             at: When the request was sent. A delivery that slept since, and was taken
                 over, so says nothing newer than the other one.
         """
+        rows = list[Logged]()
         groups = defaultdict[tuple[str | None, bool], list[Member]](list)
         for member in request.members:
             is_unsure = member.key in sent.unsure
             groups[sent.rejected.get(member.key), is_unsure].append(member)
         for (reason, is_unsure), members in groups.items():
-            status = PENDING if sent.receipt else ACCEPTED
             said = replace(
                 request,
                 members=members,
                 may_have_arrived=request.may_have_arrived or is_unsure,
             )
-            self.record(
-                said,
-                status if reason is None else REJECTED,
-                reason,
-                receipt=sent.receipt,
-                at=at,
-            )
+            status = REJECTED
+            if reason is None:
+                status = PENDING if sent.receipt else ACCEPTED
+            rows += self._rows(said, status, reason, receipt=sent.receipt, at=at)
+        self._append(rows)
 
     def record_written(self, keys: Sequence[str]) -> None:
         """Record that a file has all users of requests; their rows are in the log."""
         parameters = {**self.key, "requests": list(keys), "at": self.clock.now()}
         sql = statement("requests_written")
         self.deployment.warehouse.execute(sql, parameters)
-
-    def flush(self, *, at_least: int = 1) -> None:
-        """Write what waits, all of it or nothing, once it has so many users."""
-        if sum(len(row.recipients) for row in self._rows) >= at_least:
-            self.deployment.warehouse.append(AUDIENCE_REQUESTS, self._rows)
-            self._rows.clear()
 
     # -- what the destination says
 
@@ -252,10 +253,11 @@ class RequestLog:
         batches = self.deployment.warehouse.batches(sql, self.key)
         rows = chain.from_iterable(pages_of_batches(batches))
         outcome_of = cache(self.destination.outcome)
+        settled = list[Logged]()
         waiting = 0
         about = itemgetter("as_of", "action", "request", "receipt", "may_have_arrived")
-        for settled, group in groupby(rows, about):
-            as_of, action, key, receipt, may_have_arrived = settled
+        for shared, group in groupby(rows, about):
+            as_of, action, key, receipt, may_have_arrived = shared
             members = [Member(row["user_id"], address=row["address"]) for row in group]
             outcome = outcome_of(receipt)
             if outcome is None:
@@ -271,15 +273,14 @@ class RequestLog:
                 key=key,
                 may_have_arrived=may_have_arrived or is_partial_removal,
             )
-            self.record(
-                request,
-                ACCEPTED if is_accepted else REJECTED,
-                outcome.reason,
-                receipt=receipt,
-                as_of=as_of,
+            status = ACCEPTED if is_accepted else REJECTED
+            settled += self._rows(
+                request, status, outcome.reason, receipt=receipt, as_of=as_of
             )
-            self.flush(at_least=ROWS_AT_ONCE)
-        self.flush()
+            if sum(len(row.recipients) for row in settled) >= ROWS_AT_ONCE:
+                self._append(settled)
+                settled.clear()
+        self._append(settled)
         return waiting
 
 
