@@ -70,13 +70,12 @@
     SELECT
       *,
       user_id IN (SELECT user_id FROM held_out)
-      OR SUBSTR(
+      OR LEFT(
         TO_HEX(
           SHA256(
             CONCAT(@outer_pad, SHA256(CONCAT(@inner_pad, CAST(person AS BYTES))))
           )
         ),
-        1,
         16
       ) < @share AS is_control
     FROM candidates

@@ -433,7 +433,6 @@ class Reading:
         """Read who is suppressed: hashed here, as no statement has the key."""
         name = self._use_case.name
         suppressed = suppression.read_suppressed(self._deployment.warehouse)
-        self.suppressed.clear()
         if not suppressed:
             return
         sql = statement("audience_users")

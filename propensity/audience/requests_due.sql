@@ -61,7 +61,7 @@ WITH
         WHEN m.is_control OR m.user_id IS NULL THEN r.address
         -- It tells an address from the earlier ones of the user, and reveals none.
         WHEN @has_addresses
-          THEN SUBSTR(
+          THEN LEFT(
             TO_HEX(
               SHA256(
                 CONCAT(
@@ -69,7 +69,6 @@ WITH
                 )
               )
             ),
-            1,
             16
           )
       END AS address,
@@ -177,7 +176,7 @@ WITH
       earlier,
       reason,
       batch,
-      SUBSTR(
+      LEFT(
         TO_HEX(
           SHA256(
             CONCAT(
@@ -187,7 +186,6 @@ WITH
             )
           )
         ),
-        1,
         32
       ) AS request,
       MAX(place) AS best,
