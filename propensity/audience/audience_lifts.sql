@@ -4,4 +4,4 @@ SELECT * FROM ma_audience_lift
 WHERE
   use_case = @use_case
   AND week <= @until
-ORDER BY week, audience
+ORDER BY audience, week

@@ -11,11 +11,11 @@ holds at every weekly look of a year, too.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -174,13 +174,11 @@ def interval_text(shown: Difference) -> str:
 
 def results(deployment: Deployment, *, until: date) -> dict[str, Result]:
     """Return what contacting brought up to the newest week of each audience."""
-    by_audience = defaultdict[str, list[StoredRow]](list)
-    for row in deployment.rows("audience_lifts", until=until):
-        by_audience[row["audience"]].append(row)
     plans = {
         row["audience"]: row for row in deployment.rows("newest_plans", until=until)
     }
+    rows = deployment.rows("audience_lifts", until=until)
     return {
-        audience: by_week(by_audience[audience], plans.get(audience))[-1]
-        for audience in sorted(by_audience)
+        audience: by_week(list(weeks), plans.get(audience))[-1]
+        for audience, weeks in groupby(rows, itemgetter("audience"))
     }

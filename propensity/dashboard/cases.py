@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import cached_property
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 
 from propensity import usecases
@@ -212,15 +214,13 @@ class Case:
         With ``weeks_left`` until an open verdict, None where no year decides it.
         """
         plans = {plan["audience"]: plan for plan in self.rows["plans"]}
-        by_audience: dict[str, list[Row]] = {}
-        for row in self.rows["lift"]:
-            by_audience.setdefault(row["audience"], []).append(row)
         uplifts: list[Row] = []
-        for audience, rows in by_audience.items():
+        for audience, of_audience in groupby(self.rows["lift"], itemgetter("audience")):
+            rows = list(of_audience)[::-1]
             results = by_week(rows, plans.get(audience))
             more = {
-                "weeks": rows[::-1],
-                "weeks_left": weeks_left(rows[::-1]),
+                "weeks": rows,
+                "weeks_left": weeks_left(rows),
                 "results": results,
                 "result": results[-1],
                 "said": sentence(results[-1], self.facts.unit),

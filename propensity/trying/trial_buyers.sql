@@ -3,7 +3,6 @@
 -- Source: the digest of a trial, in the same session.
 SELECT
   s.as_of,
-  COUNT(*) AS users,
   COUNT(b.user_id) AS buyers
 FROM
   (

@@ -221,18 +221,16 @@ def _counted(trial: ExportTrial, state: Lists, folder: Path) -> Lists:
     use_case = trial.use_case
     as_ofs = [week.as_of for week in weeks]
     window = use_case.window(trial.settings, as_ofs, today=trial.as_of)
-    buyers = {}
-    for row in trial.warehouse.rows(use_case.statement("trial_buyers"), window):
-        buyers[row["as_of"]] = row["buyers"]
+    rows = trial.warehouse.rows(use_case.statement("trial_buyers"), window)
+    buyers = {row["as_of"]: row["buyers"] for row in rows}
     paid = paid_by_date(trial, as_ofs)
-    counted = {}
-    for week in weeks:
-        sums = group_sums(new_members(folder, state, week), paid[week.as_of])
-        counted[week.as_of] = Counted(buyers=buyers.get(week.as_of, 0), sums=sums)
     now = []
     for week in state.weeks:
-        of_week = counted.get(week.as_of, week.counted)
-        now.append(structs.replace(week, counted=of_week))
+        counted = week.counted
+        if week.as_of in as_ofs:
+            sums = group_sums(new_members(folder, state, week), paid[week.as_of])
+            counted = Counted(buyers=buyers.get(week.as_of, 0), sums=sums)
+        now.append(structs.replace(week, counted=counted))
     return structs.replace(state, weeks=now)
 
 
