@@ -53,6 +53,14 @@ class Together:
         """What they brought up to the newest week."""
         return self.weeks[-1]
 
+    @property
+    def by_quarter(self) -> list[dict[str, Any]]:
+        """What they brought by quarter, the oldest first, for JSON and pages."""
+        return [
+            {"quarter": name, **brought.columns()}
+            for name, brought in self.quarters.items()
+        ]
+
 
 def programmes(
     rows: Iterable[StoredRow], shared: Mapping[str, Sequence[str]]
@@ -161,15 +169,12 @@ def programme_account(deployment: Deployment) -> dict[str, Any]:
     """Return what the audiences of a use case brought together, for JSON."""
     groups = []
     for together in read_programmes(deployment, until=date.max):
-        quarters = []
-        for name, brought in together.quarters.items():
-            quarters.append({"quarter": name, **brought.columns()})
         group = {
             "control_group": together.control_group,
             "audiences": list(together.audiences),
             **together.of_all.columns(),
             **in_columns("added_buyers", together.of_all.gain.buyers),
-            "quarters": quarters,
+            "quarters": together.by_quarter,
             "says": programme_lines(together, deployment.use_case.currency),
         }
         groups.append(group)

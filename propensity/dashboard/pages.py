@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from propensity.audience.programme import Together, programme_lines
+from propensity.audience.programme import programme_lines
 from propensity.dashboard.cases import Case, Facts
 from propensity.dashboard.reading import NEWEST_DAYS, TITLES, QueryResult, Row, Window
 from propensity.measures.intervals import rate_interval
@@ -87,14 +87,6 @@ def _numbers(rows: Sequence[Row], name: str, write: Format) -> Markup:
     return Markup('<ul class="few">{}</ul>').format(Markup("").join(items))
 
 
-def quarters(together: Together) -> list[Row]:
-    """Return what a programme brought by quarter, the newest first."""
-    rows: list[Row] = []
-    for name, result in together.quarters.items():
-        rows.insert(0, {"quarter": name, **result.columns()})
-    return rows
-
-
 # Functions that templates call.
 FUNCTIONS = {
     "lines_svg": lines,
@@ -104,7 +96,6 @@ FUNCTIONS = {
     "meanings": meanings,
     "findings_page": PAGE,
     "programme_lines": programme_lines,
-    "quarters": quarters,
 }
 
 

@@ -9,8 +9,8 @@ deployment is, at weekly looks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from itertools import chain
 from pathlib import Path
@@ -24,7 +24,6 @@ from propensity import whole_files
 from propensity.audience.control import Control
 from propensity.errors import NoData, RequestError
 from propensity.learning import season
-from propensity.measures.intervals import Difference
 from propensity.measures.metrics import Outcomes
 from propensity.measures.uplift import errors_at, figures, progress_at
 from propensity.pages.page import fill_template
@@ -71,27 +70,6 @@ WEEK = timedelta(days=7)
 GROUPS = 50
 # These lists follow no season, however many buyers are known.
 NEVER = 2**62
-
-
-@dataclass(frozen=True, kw_only=True)
-class Brought:
-    """
-    What all lists brought whose outcomes are final.
-
-    Attributes:
-        lists: How many they are.
-        buyers, amount: More of them because users were contacted; None without a
-            control group.
-        cost, profit: None without a cost of a contact, and a margin.
-    """
-
-    lists: int
-    contacted: int
-    verdict: str
-    buyers: Difference | None
-    amount: Difference | None
-    cost: float | None
-    profit: Difference | None
 
 
 def write_week(
@@ -157,7 +135,7 @@ def write_week(
             folder / "index.html", _page(state, together, tried).encode()
         )
         answer = {**told(tried), **_answer(folder, state), "is_new": True}
-        return {**answer, "together": asdict(together)}
+        return {**answer, "together": together}
 
 
 def forget(folder: Path, file: Path) -> dict[str, Any]:
@@ -292,8 +270,8 @@ def _evaluated(week: WeeklyList) -> Sequence[season.EvaluatedWeek]:
 
 def _together(
     state: Lists, cost_per_contact: float | None, margin: float | None
-) -> Brought:
-    """Return what all lists brought together, each user once."""
+) -> dict[str, Any]:
+    """Return what the lists brought whose outcomes are final, each user once."""
     as_ofs = []
     sums: list[GroupSums] = []
     for week in state.weeks:
@@ -311,16 +289,16 @@ def _together(
     )
     contacted = shown.treated_users
     cost = None if cost_per_contact is None else cost_per_contact * contacted
+    together = {
+        "lists": len(as_ofs),
+        "contacted": contacted,
+        "verdict": shown.verdict,
+        "cost": cost,
+    }
     gain = brought(shown, sums, cost=cost, margin=margin)
-    return Brought(
-        lists=len(as_ofs),
-        contacted=contacted,
-        verdict=shown.verdict,
-        buyers=gain.buyers,
-        amount=gain.amount,
-        cost=cost,
-        profit=gain.profit,
-    )
+    for name, difference in gain._asdict().items():
+        together[name] = asdict(difference) if difference else None
+    return together
 
 
 def _answer(folder: Path, state: Lists) -> dict[str, Any]:
@@ -336,7 +314,7 @@ def _answer(folder: Path, state: Lists) -> dict[str, Any]:
     }
 
 
-def _page(state: Lists, together: Brought, tried: TriedExport) -> str:
+def _page(state: Lists, together: Mapping[str, Any], tried: TriedExport) -> str:
     return fill_template(
         "propensity.trying",
         "folder.html",
@@ -344,7 +322,7 @@ def _page(state: Lists, together: Brought, tried: TriedExport) -> str:
             "bound": state.bound,
             "weeks": state.weeks[::-1],
             "together": together,
-            "said": brought_text(asdict(together), state.bound.label_event),
+            "said": brought_text(together, state.bound.label_event),
             "about": about,
             "currency": tried.trial.use_case.currency,
         },
