@@ -155,12 +155,12 @@ def warnings_of(
             f"If they can't be the same, leave out the members of {names}, for example "
             f"by this {named.sql_file.name}:\n\n{left_out}"
         )
-    is_new = not audience.is_stored and audience.last_size is None
+    if audience.is_stored or audience.last_size is not None:
+        return
     files = audience_names(use_case) + [named.group]
     for listing in listed(deployment):
         name = listing.audience
-        is_there = listing.destination == destination.name
-        if is_new and is_there and name not in files:
+        if listing.destination == destination.name and name not in files:
             yield (
                 f"{name} has no file any more, and has users at {destination.name}. If "
                 f"this is {name} by another name, it would contact the control group "
@@ -178,16 +178,13 @@ def _other_groups(
     """
     others = {}
     use_case = deployment.use_case
-    audiences = audiences_of_users(deployment.settings, use_case)
-    for name, of_use_case, other in audiences:
+    for name, of, other in audiences_of_users(deployment.settings, use_case):
         until = other.declared.until
         is_over = until is not None and until < as_of
         if other.group == named.group or is_over:
             continue
-        case_name = of_use_case.name
-        is_own = case_name == use_case.name
-        if not named.leaves_out(other.name, case_name, is_own=is_own):
-            others[name] = f"{case_name}/{other.name}"
+        if not named.leaves_out(other.name, of.name, is_own=of.name == use_case.name):
+            others[name] = f"{of.name}/{other.name}"
     return others
 
 
