@@ -353,6 +353,16 @@ def test_a_model_of_other_bytes_is_not_unpickled(borrow_deployment, log_lines):
     assert "has changed since it was recorded" in warned[0]
 
 
+def test_a_gate_that_has_closed_is_no_warning(borrow_deployment, log_lines):
+    """Its audience is ordered by probability, as the look said."""
+    site = borrow_deployment(champion=True)
+    open_gate(site, model_object="effects/model", model_sha256="0" * 64)
+    open_gate(site, as_of=DUE + DAY, is_open=False)
+    site.run("predictions", LATER)
+
+    assert not any("audience" in line for line in log_lines())
+
+
 # How many days ago each customer bought last, and had an event last.
 LAST = {
     "away": (91, 91),

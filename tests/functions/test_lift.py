@@ -216,15 +216,20 @@ def test_members_who_come_late_are_in_a_final_sum_of_a_run_for_an_earlier_date(m
 
 
 def test_a_week_stays_final_where_an_earlier_one_gets_members(borrow_deployment):
-    """That one lacks a day, and its members are in the sums of both."""
+    """That one lacks a day, and its members are in the sums of both. The week is
+    planned as it was."""
     site = borrow_deployment(OUTCOMES)
+    until = SECOND + 9 * WEEK
+    planned = {**plan("winback", SECOND, None), "until": until}
+    append_rows(site.warehouse, AUDIENCE_PLANS, [planned])
     join(site, SECOND, ["u1", "u2"], ["u3"])
     site.run("model_evaluation", SECOND + 2 * WEEK)
     join(site, MONDAY, ["u4"], ["u5"], selected_at=datetime.now(UTC))
     site.run("model_evaluation", SECOND + 2 * WEEK)
-    found = [(row["status"], row["treated_users"]) for row in lifts(site)]
+    names = ("status", "treated_users", "planned_until")
+    found = [tuple(row[name] for name in names) for row in lifts(site)]
 
-    assert found == [("provisional", 1), ("final", 3)]
+    assert found == [("provisional", 1, None), ("final", 3, until)]
 
 
 def test_a_final_week_whose_days_expire_does_not_keep_later_weeks_provisional(

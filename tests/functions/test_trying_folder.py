@@ -272,6 +272,26 @@ def test_the_command_needs_a_share_for_the_first_list_alone(mondays, tmp_path, c
     assert "Add --control 10%" in capsys.readouterr().err
 
 
+def test_lists_of_which_nobody_paid_bring_buyers_and_no_sum():
+    """As those of an event without amounts: 0 is not what they paid."""
+    sums = []
+    for is_control, buyers in ((False, 300), (True, 200)):
+        sums.append(
+            GroupSums(
+                is_control=is_control,
+                users=2_000,
+                conversions=buyers,
+                revenue=Decimal(0),
+                revenue_squares=0.0,
+            )
+        )
+    shown = figures(sums, control_share=0.5, errors=2.0, is_final=True)
+    gain = lists.brought(shown, sums, cost=1.0, margin=0.5)
+
+    assert gain.buyers.estimate == pytest.approx(100)
+    assert (gain.amount, gain.profit) == (None, None)
+
+
 def test_groups_whose_sizes_are_no_chance_bring_no_sum():
     """Neither of buyers nor of money, beside a verdict that nothing can be said."""
     sums = []

@@ -15,7 +15,7 @@ from propensity.audience.programme import (
     programmes,
     shared_groups,
 )
-from propensity.audience.result import newest, result, sentence
+from propensity.audience.result import by_week, newest, result, sentence
 from propensity.runs.uplifts import quarter_of
 from propensity.settings import Settings
 from propensity.statements import statement
@@ -76,6 +76,9 @@ def test_the_newest_sum_is_shown_with_the_verdict_of_final_outcomes():
     assert (shown["week"], shown["verdict"]) == (date(2026, 6, 10), "helps")
     assert "; provisional)" in sentence(result(shown), "USD")
     assert newest([later])["verdict"] == "open"
+    found = [(each.week.day, each.verdict) for each in by_week([later, row(), before])]
+    assert found == [(27, "harms"), (3, "open"), (10, "open")]
+    assert by_week([later, before])[-1].verdict == "harms"
 
 
 def programme_row(week, *, period="all", brought=900.0):

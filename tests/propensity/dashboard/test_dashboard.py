@@ -324,6 +324,14 @@ class TestPages:
         audiences = words(files["audiences.html"])
         assert "All audiences of control group winback (mailing, winback)" in audiences
 
+    def test_what_contacting_brought_is_shown_up_to_each_date(self, deployment):
+        newest = one(deployment, "lift", revenue_difference=10.0)
+        before = newest | {"week": newest["week"] - WEEK, "treated_users": 600}
+        shown = words(pages({"lift": [newest, before]})["audiences.html"])
+
+        brought = shown.partition("brought up to each date")[2]
+        assert re.search(r"900 9,000 .* 600 6,000 ", brought)
+
     def test_a_sum_of_two_audiences_says_why_it_is_not_their_sum(self, deployment):
         """Whom both contacted counts once in it. One quarter needs no table beside it:
         its interval is another one, as its end is nearer."""
