@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from markupsafe import Markup
 
@@ -119,9 +118,9 @@ def site(
         HTML documents by the name of their file. They link to each other alone.
     """
     listed = cases(readings, facts, window, first=first)
-    absent = set()
-    if not any(readings[name].rows for name in OF_AUDIENCES):
-        absent.add("audiences.html")
+    has_audiences = any(readings[name].rows for name in OF_AUDIENCES)
+    shown = [page for page in PAGES if has_audiences or page[1] != "audiences.html"]
+    letters = readings["dead_letters"].rows
     common = {
         **FUNCTIONS,
         "place": words.cleaned(place),
@@ -130,24 +129,15 @@ def site(
         "days": NEWEST_DAYS,
         "points": POINTS,
         "bars": BARS,
-        "pages": [page for page in PAGES if page[1] not in absent],
+        "pages": shown,
         "titles": TITLES,
         "readings": readings,
         "cases": listed,
+        "messages": sum(row["messages"] for row in letters),
     }
-    letters = readings["dead_letters"].rows
-    contents: dict[str, dict[str, Any]] = {
-        "index.html": {
-            "messages": sum(row["messages"] for row in letters),
-        },
-        "audiences.html": {},
-        "sql.html": {},
-    }
-    pages = {
-        file: fill_template(__package__, file, {**common, **content, "here": file})
-        for file, content in contents.items()
-        if file not in absent
-    }
+    pages = {}
+    for _, file in shown:
+        pages[file] = fill_template(__package__, file, {**common, "here": file})
     for case in listed:
         content = {**common, "case": case, "here": case.page, **case.facts.words}
         pages[case.page] = fill_template(__package__, "use_case.html", content)
