@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -176,28 +176,26 @@ def _check_running(trial: ExportTrial, *, now: datetime) -> None:
         )
 
 
-def _open(trial: ExportTrial, state: Lists) -> list[WeeklyList]:
-    """Return the lists that are not counted yet, and whose outcomes are final."""
+def _open(trial: ExportTrial, state: Lists) -> list[date]:
+    """Return dates of lists that are not counted yet, and whose outcomes are final."""
     final = trial.timeframe.newest_matured(today=trial.as_of)
-    return [
-        week for week in state.weeks if week.counted is None and week.as_of <= final
-    ]
+    as_ofs = [week.as_of for week in state.weeks if week.counted is None]
+    return [as_of for as_of in as_ofs if as_of <= final]
 
 
 def _reaching_back(trial: ExportTrial, state: Lists) -> ExportTrial:
     """Return a trial that also reads the days of outcomes of lists long ago."""
     first_days = [trial.days[0]]
-    first_days += [week.as_of - timedelta(days=1) for week in _open(trial, state)]
+    first_days += [as_of - timedelta(days=1) for as_of in _open(trial, state)]
     return replace(trial, first_day=min(first_days))
 
 
 def _counted(trial: ExportTrial, state: Lists, folder: Path) -> Lists:
     """Read the outcomes of all lists that are final by now."""
-    weeks = _open(trial, state)
-    if not weeks:
+    as_ofs = _open(trial, state)
+    if not as_ofs:
         return state
     use_case = trial.use_case
-    as_ofs = [week.as_of for week in weeks]
     window = use_case.window(trial.settings, as_ofs, today=trial.as_of)
     rows = trial.warehouse.rows(use_case.statement("trial_buyers"), window)
     buyers = {row["as_of"]: row["buyers"] for row in rows}
