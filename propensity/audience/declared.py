@@ -224,7 +224,7 @@ class DeclaredAudience(Struct, frozen=True):
                 lines, use_case.tables("features")
             )
         parts = {**includes, **parts}
-        return statements.statement(name, folder=self.folder, **parts)
+        return statements.statement(name, **parts)
 
     def parameters(
         self, use_case: UseCase, settings: Settings, as_of: date

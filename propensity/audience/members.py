@@ -383,7 +383,7 @@ class Reading:
                 drawn_by=named.declared.control_by,
                 own_columns=own_columns,
                 members=statements.lines_of(
-                    part, folder=named.folder, consent=self._consent(), order=self.order
+                    part, consent=self._consent(), order=self.order
                 ),
             )
             given = {"suppressed": self.suppressed, **self._parameters, **parameters}

@@ -174,6 +174,17 @@ class TestPersons:
         assert send(deployment, control="0%")["held_out"] == 0
 
 
+@pytest.mark.parametrize("name", ["eligible", "members", "audience_people"])
+def test_an_audience_may_have_the_name_of_a_statement(deployment, tmp_path, name):
+    """Its file stands for the statement in no other audience of the use case."""
+    sql = "SELECT user_id FROM publication WHERE user_id = 'u001'"
+    (tmp_path / f"{name}.sql").write_text(sql)
+    for _ in range(2):
+        done = send(deployment, tmp_path, destination="bucket", control="0%")
+
+    assert done["members"] == 100
+
+
 def test_who_has_the_address_of_somebody_held_out_is_held_out_and_nobody_else(
     deployment, tmp_path
 ):
