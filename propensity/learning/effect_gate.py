@@ -127,14 +127,9 @@ def _problem(members: Members) -> str:
     """Say why members cannot be compared yet; "" if they can."""
     if not members.is_sound:
         return "some members got lost on the way: the groups' sizes can't be chance"
-    for name, rows in (
-        ("contacted", ~members.is_control),
-        ("control group", members.is_control),
-    ):
-        few = too_few(members.outcome[rows], name)
-        if few:
-            return f"undecided: {few}"
-    return ""
+    few = too_few(members.outcome[~members.is_control], "contacted")
+    few = few or too_few(members.outcome[members.is_control], "control group")
+    return f"undecided: {few}" if few else ""
 
 
 def _reason(gain: Difference, users: int, needed: int | None, *, is_open: bool) -> str:

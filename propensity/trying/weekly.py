@@ -24,7 +24,7 @@ from propensity import whole_files
 from propensity.audience.control import Control
 from propensity.errors import NoData, RequestError
 from propensity.learning import season
-from propensity.measures.metrics import Outcomes
+from propensity.measures.metrics import grouped
 from propensity.measures.uplift import errors_at, figures, progress_at
 from propensity.pages.page import fill_template
 from propensity.pages.words import about
@@ -247,12 +247,9 @@ def _evaluated(week: WeeklyList) -> Sequence[season.EvaluatedWeek]:
         return ()
     means = np.array([mean for mean, _ in week.chances])
     users = np.array([users for _, users in week.chances], dtype=np.float64)
-    distinct, index = np.unique(means, return_inverse=True)
-    together = np.bincount(index, weights=users).astype(np.float64)
     buyers = week.counted.buyers
     # Only the sum of buyers is asked, so that any group may have them.
-    conversions = together * (buyers / together.sum())
-    lacked = season.residual(Outcomes(distinct, together, conversions))
+    lacked = season.residual(grouped(means, users, users * (buyers / users.sum())))
     if lacked is None:
         return ()
     return [
