@@ -42,7 +42,7 @@ from propensity.weeks.judged import (
     revenue_text,
     unidentified,
 )
-from propensity.weeks.week_report import report_name
+from propensity.weeks.week_report import largest_by_week, report_name
 
 Key = TypeVar("Key")
 # An audience without new members for so long has ended.
@@ -153,15 +153,11 @@ class Case:
     @cached_property
     def weeks(self) -> list[Row]:
         """Evaluations with outcomes: of the version that scored most of each week."""
-        largest: dict[date, Row] = {}
-        maximum: dict[date, int] = {}
-        for row in self.rows["evaluations"]:
-            week = row["week"]
-            users = 0 if row["users"] is None else row["users"]
-            if row["outcome"] != "no_predictions" and users > maximum.get(week, -1):
-                maximum[week] = users
-                largest[week] = {**row, **_derived(row)}
-        return list(largest.values())
+        rows = self.rows["evaluations"]
+        with_outcomes = [row for row in rows if row["outcome"] != "no_predictions"]
+        largest = largest_by_week(with_outcomes)
+        newest_first = sorted(largest, reverse=True)
+        return [{**largest[week], **_derived(largest[week])} for week in newest_first]
 
     @property
     def before(self) -> Row | None:

@@ -7,7 +7,7 @@ Neither 03-ModelEvaluation nor the dashboard imports what trains a version.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 
 from markupsafe import Markup
@@ -95,16 +95,17 @@ def week_page(
     return fill_template(__package__, "week.html", content)
 
 
+def largest_by_week(rows: Iterable[Plain]) -> dict[date, Plain]:
+    """Return the row of each week whose version scored most users."""
+    largest: dict[date, Plain] = {}
+    for row in sorted(rows, key=lambda row: row["users"] or 0, reverse=True):
+        largest.setdefault(row["week"], row)
+    return largest
+
+
 def _charts(weeks: Sequence[Plain]) -> list[tuple[str, Markup]]:
     """Draw predicted and observed shares, ROC AUC and lift, of each week's largest."""
-    largest: dict[date, Plain] = {}
-    maximum: dict[date, int] = {}
-    for row in weeks:
-        week = row["week"]
-        users = 0 if row["users"] is None else row["users"]
-        if users >= maximum.get(week, 0):
-            maximum[week] = users
-            largest[week] = row
+    largest = largest_by_week(weeks)
     rows = [largest[week] for week in sorted(largest)]
     if len(rows) < FEWEST:
         return []
