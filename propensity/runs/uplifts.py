@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from propensity.measures.intervals import in_columns
 from propensity.measures.uplift import errors_at, figures, gained, progress_at
 from propensity.runs.evaluate import CATCH_UP
-from propensity.runs.export import status
+from propensity.runs.export import missing_label_days, status
 from propensity.tables.audiences import (
     ALL,
     AUDIENCE_LIFT,
@@ -103,11 +103,11 @@ def publish_uplifts(run: Run) -> list[Uplift]:
         return []
     for uplift in run.read(Uplift, "audience_lifts", until=date.max):
         weeks = histories.get((AUDIENCE, uplift.audience))
-        _remember(weeks, uplift, [uplift.audience], until=uplift.planned_until)
+        _remember(run, weeks, uplift, [uplift.audience], until=uplift.planned_until)
     for programme in run.read(Programme, "programme_lifts", until=date.max):
         if programme.period == ALL:
             weeks = histories.get((GROUP, programme.control_group))
-            _remember(weeks, programme, programme.audiences)
+            _remember(run, weeks, programme, programme.audiences)
     rows = list[Uplift | Programme]()
     for (scope, name), weeks in sorted(histories.items()):
         for quarter, days in _periods(scope, weeks):
@@ -145,6 +145,7 @@ def _open_weeks(run: Run) -> dict[tuple[str, str], Weeks]:
 
 
 def _remember(
+    run: Run,
     weeks: Weeks | None,
     row: Uplift | Programme,
     audiences: Sequence[str],
@@ -156,6 +157,9 @@ def _remember(
         stored = Week(audiences=audiences, until=until, sums=list(row.sums))
         week = weeks.setdefault(row.week, stored)
         week.is_final = row.status == "final"
+        # Of days that have expired since, outcomes can't be read again.
+        if week.is_final and missing_label_days(run, row.week, run.missing_days):
+            week.sums = list(row.sums)
 
 
 def _periods(scope: str, weeks: Weeks) -> Iterator[tuple[Quarter | None, list[date]]]:
