@@ -163,10 +163,11 @@ class Delivery:
         self._suppressed = suppression.NOBODY
         self._held_out = frozenset[str]()
         self._read_at = -math.inf
-        # Actions of which a request was sent, and whose file is right, since the
-        # receiver has taken a request of this date.
+        # Actions of which a request was sent, and the receiver has taken one: in this
+        # delivery, or in an earlier one of this date.
         self._tried = set[str]()
         self._taken = set[str]()
+        self._taken_before = set[str]()
         # By action, requests of one user that were refused since the last one that was
         # taken, with the reasons: users or the file may be at fault.
         self._refused = defaultdict[str, list[tuple[Request, str]]](list)
@@ -203,7 +204,7 @@ class Delivery:
         for row in due:
             self._done.pending += row["users"]
             if row["is_taken"]:
-                self._taken.add(row["action"])
+                self._taken_before.add(row["action"])
             if row["barred"]:
                 self._done.count(row["users"], row["action"], row["barred"])
 
@@ -348,12 +349,14 @@ class Delivery:
             first = self._log.part(request, request.members[:middle])
             self._log.record(PENDING, (last, None), (first, None))
             return [last, first]
+        was_refused = request.reason == reason
+        if was_refused and request.action in self._taken | self._taken_before:
+            # By an earlier delivery, which has told that the file may be at fault.
+            self._reject([(request, reason)])
+            return []
         refused = self._refused[request.action]
         refused.append((request, reason))
-        if request.reason and request.action in self._taken:
-            # All others were tried before this user.
-            self._settle()
-        elif len(refused) == REFUSED_IN_A_ROW:
+        if len(refused) == REFUSED_IN_A_ROW:
             self._stop(request.action)
         return []
 

@@ -384,3 +384,10 @@ def test_an_answer_that_is_said_again_does_not_vouch_for_the_file(weeks):
         is_file_wrong=True,
     )
     weeks.send(place=0)
+
+
+def test_what_was_taken_before_does_not_vouch_for_the_file(weeks):
+    """Defect: the last user was rejected, though the file was wrong by then."""
+    weeks.begin(order=PEOPLE, top=4, script=["", FORBIDDEN])
+    weeks.send(place=0, is_file_wrong=True)
+    weeks.send(place=0)
