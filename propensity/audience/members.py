@@ -34,7 +34,7 @@ from propensity.ga4.view import check_view
 from propensity.gcp.session import Session, session_of
 from propensity.measures.statistic import Statistic
 from propensity.registry.deployment import Deployment
-from propensity.statements import statement
+from propensity.statements import Line, statement
 
 # What is published of a user, and may be sent.
 PUBLISHED = ("user_id", "probability", "percentile", "expected_value", "decile_value")
@@ -174,6 +174,7 @@ def find_or_choose(
     *,
     until: date | None,
     now: datetime,
+    is_planned: bool = False,
 ) -> Audience:
     """
     Return the audience of the newest publication: stored members, or new ones.
@@ -182,6 +183,7 @@ def find_or_choose(
 
     Args:
         until: The newest publication up to this date counts; None for today.
+        is_planned: Whether a plan is asked for, though the members are stored.
     """
     use_case = deployment.use_case
     declared = named.declared
@@ -215,7 +217,7 @@ def find_or_choose(
     before = [row for row in selections if row["as_of"] < as_of]
     reading = Reading(deployment, session, named, as_of)
     if stored:
-        reading.read_stored()
+        reading.read_stored(is_planned=is_planned)
     else:
         reading.choose(control, order=order, users=publication["users"])
     # Of some it says later what became.
@@ -359,20 +361,26 @@ class Reading:
         )
         self._check()
 
-    def read_stored(self) -> None:
+    def read_stored(self, *, is_planned: bool = False) -> None:
         """
         Read the members as they are stored, with what is known of them by now.
 
         A consent that the own statement reads may be withdrawn since, so it is asked
-        who is in it still, with the consent that a destination is told of.
+        who is in it still, with the consent that a destination is told of. Without a
+        statement no features are read again, but for a plan.
         """
         self._read_suppressed()
         has_sql = self._named.sql_file.is_file()
-        self._read("members", {"asks_again": has_sql})
+        parts = dict[str, Sequence[Line]]()
+        if not has_sql and not is_planned:
+            parts["audience_who"] = statements.lines_of("audience_who")
+        self._read("members", {"asks_again": has_sql}, **parts)
         if not self.sums.with_effect and self.order == EFFECT:
             self.order = PROBABILITY
 
-    def _read(self, part: str, parameters: Mapping[str, object]) -> None:
+    def _read(
+        self, part: str, parameters: Mapping[str, object], **parts: Sequence[Line]
+    ) -> None:
         """Have the session's tables by a part; the own statement runs this once."""
         named = self._named
         try:
@@ -385,6 +393,7 @@ class Reading:
                 members=statements.lines_of(
                     part, consent=self._consent(), order=self.order
                 ),
+                **parts,
             )
             given = {"suppressed": self.suppressed, **self._parameters, **parameters}
             [row] = self._session.rows(sql, given)

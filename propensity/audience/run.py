@@ -65,7 +65,15 @@ def preview(
             those that can say so without taking it.
     """
     with session_of(deployment.warehouse) as session:
-        log = _opened(deployment, session, named, secret, until=until, clock=clock)
+        log = _opened(
+            deployment,
+            session,
+            named,
+            secret,
+            until=until,
+            clock=clock,
+            is_planned=True,
+        )
         users = Counter[str]()
         requests = 0
         for due in log.find_due():
@@ -221,9 +229,12 @@ def _opened(
     *,
     until: date | None,
     clock: Clock,
+    is_planned: bool = False,
 ) -> RequestLog:
     now = clock.now()
-    audience = find_or_choose(deployment, session, named, until=until, now=now)
+    audience = find_or_choose(
+        deployment, session, named, until=until, now=now, is_planned=is_planned
+    )
     destination = opened(
         named, deployment, secret, columns=audience.columns, clock=clock
     )

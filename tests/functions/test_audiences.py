@@ -372,7 +372,10 @@ LAST = {
 }
 
 
-def test_an_audience_says_how_long_its_customers_were_away(borrow_deployment, tmp_path):
+def test_an_audience_says_how_long_its_customers_were_away(
+    borrow_deployment, tmp_path, monkeypatch
+):
+    """What their features read is paid for, and is read once."""
     rows = []
     for user, (bought, seen) in LAST.items():
         rows.append(purchase(user, MONDAY - bought * DAY))
@@ -386,5 +389,16 @@ def test_an_audience_says_how_long_its_customers_were_away(borrow_deployment, tm
     scores = dict.fromkeys(LAST, 0.25)
     publish(site.warehouse, MONDAY, scores, categories=kinds)
     digest.fill(site.warehouse, ["purchase", "refund"])
+    asked = []
+    query = site.warehouse.client.query
+
+    def watched(sql: str, **how: Any) -> Any:
+        asked.append("ga_user_days" in sql)
+        return query(sql, **how)
+
+    monkeypatch.setattr(site.warehouse.client, "query", watched)
 
     assert members_of(site, MONDAY).keys() == {"away"}
+    assert sum(asked) == 1
+    assert members_of(site, MONDAY).keys() == {"away"}
+    assert sum(asked) == 1
