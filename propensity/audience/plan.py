@@ -178,13 +178,15 @@ def _other_groups(
     """
     others = {}
     use_case = deployment.use_case
-    for name, of, other in audiences_of_users(deployment.settings, use_case):
+    audiences = audiences_of_users(deployment.settings, use_case)
+    for name, other_case, other in audiences:
         until = other.declared.until
         is_over = until is not None and until < as_of
         if other.group == named.group or is_over:
             continue
-        if not named.leaves_out(other.name, of.name, is_own=of.name == use_case.name):
-            others[name] = f"{of.name}/{other.name}"
+        is_own = other_case.name == use_case.name
+        if not named.leaves_out(other.name, other_case.name, is_own=is_own):
+            others[name] = f"{other_case.name}/{other.name}"
     return others
 
 
