@@ -398,7 +398,10 @@ def test_an_audience_says_how_long_its_customers_were_away(
 
     monkeypatch.setattr(site.warehouse.client, "query", watched)
 
+    chosen = preview(site, MONDAY)
+    asked.clear()
     assert members_of(site, MONDAY).keys() == {"away"}
     assert sum(asked) == 1
     assert members_of(site, MONDAY).keys() == {"away"}
     assert sum(asked) == 1
+    assert preview(site, MONDAY)["deciles"] == chosen["deciles"]

@@ -520,6 +520,30 @@ def test_who_is_newly_held_out_is_recorded_though_no_request_had_them(deployment
     assert delivery["tallies"]["add"]["rejected"] == {HELD_OUT: 1}
 
 
+@pytest.mark.parametrize(("address", "held"), [("'ana@x.example'", 2), ("NULL", 1)])
+def test_who_is_held_out_since_the_choice_is_not_sent_whatever_the_address(
+    deployment, crm, address, held
+):
+    """Nor who has the same address by now."""
+    chosen = {"top": 10, "control": "0%", "control_group": "all", "control_by": "email"}
+    sql = "SELECT user_id, IF(user_id >= '{first}', {address}, user_id) AS email"
+    with Playing(always=CLOSED) as receiver:
+        folder = crm(receiver)
+        file = folder / "winback.sql"
+        file.write_text(f"{sql.format(first='v', address=address)} FROM publication")
+        send(deployment, folder, **chosen)
+        held_out = {"use_case": "ga4_value", "audience": "other", "as_of": MONDAY}
+        held_out |= {"user_id": "u199", "probability": 0.5, "is_control": True}
+        deployment.append(AUDIENCE_MEMBERS, {**held_out, "control_group": "all"})
+        receiver.always = None
+        now = sql.format(first="u198", address=address)
+        file.write_text(f"{now} FROM publication")
+        seen = act(deployment, run.preview, winback(folder, **chosen))
+        send(deployment, folder, **chosen)
+
+    assert len(receiver.users) == seen["treated"] == 10 - held
+
+
 @pytest.mark.parametrize(
     ("added", "address", "lists"),
     [("pending", None, 1), ("accepted", None, 0), ("accepted", "another", 1)],
