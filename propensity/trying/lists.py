@@ -338,6 +338,8 @@ def read_list(file: Path) -> ReadList:
             if is_other.any():
                 hint = "read lists back one by one"
                 refuse(rows[name], is_other, "is not that of row 1", hint=hint)
+    if rows.empty:
+        raise SchemaError(f"{file} has no users", hint="Read the whole list back")
     facts = rows.iloc[0]
     return ReadList(
         rows=rows,

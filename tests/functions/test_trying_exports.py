@@ -303,3 +303,6 @@ def test_a_list_is_judged_by_its_control_group(tmp_path, monkeypatch, capsys):
     first.to_csv("first.csv", index=False)
     assert main(orders) == 1
     assert "column group, row 3: 'kontrol' is no group" in capsys.readouterr().err
+    first.head(0).to_csv("first.csv", index=False)
+    assert main(orders) == 1
+    assert "first.csv has no users" in capsys.readouterr().err
