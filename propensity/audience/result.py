@@ -82,9 +82,10 @@ def newest(rows: Sequence[StoredRow]) -> StoredRow:
 
 
 def by_week(rows: Sequence[StoredRow], plan: StoredRow | None = None) -> list[Result]:
-    """Return what contacting brought up to each week; the last one is of ``newest``."""
-    before = sorted(rows, key=itemgetter("week"))[:-1]
-    return [result(row, plan) for row in [*before, newest(rows)]]
+    """Return what contacting brought up to each week, as ``newest`` had it then."""
+    in_order = sorted(rows, key=itemgetter("week"))
+    weeks = range(1, len(in_order) + 1)
+    return [result(newest(in_order[:week]), plan) for week in weeks]
 
 
 def result(row: StoredRow, plan: StoredRow | None = None) -> Result:

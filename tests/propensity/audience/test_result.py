@@ -81,6 +81,17 @@ def test_the_newest_sum_is_shown_with_the_verdict_of_final_outcomes():
     assert by_week([later, before])[-1].verdict == "harms"
 
 
+def test_no_sum_is_shown_between_users_who_got_lost_and_the_next_final_outcomes():
+    """Of no date: the newest alone would be missing in the chart."""
+    weeks = [row(verdict="sample_ratio")]
+    for day in (10, 17):
+        weeks.append(row(week=date(2026, 6, day), status="provisional"))
+    shown = [each.gain.amount for each in by_week(weeks)]
+
+    assert shown == [None, None, None]
+    assert by_week([*weeks, row(week=date(2026, 6, 24))])[-1].gain.amount is not None
+
+
 def programme_row(week, *, period="all", brought=900.0):
     stored = {"control_group": "shop", "audiences": ["mailing", "winback"]}
     stored |= {"period": period, "week": week, "status": "final", "verdict": "helps"}
