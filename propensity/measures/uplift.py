@@ -139,7 +139,7 @@ def gained(
     cost: Decimal | float | None = None,
     margin: float | None = None,
 ) -> Gain:
-    """Return what contacting brought, by figures by column; nothing of lost users."""
+    """Return what contacting brought, by a row of figures; nothing of lost users."""
     if row["verdict"] == LOST:
         return Gain()
     users = row["treated_users"]

@@ -85,7 +85,7 @@ class Decile(Row):
     """A tenth of the users who may be members."""
 
     decile: Annotated[int, "1 for the best users, to 10"]
-    users: Annotated[float, "Users in it; equal scores are divided"]
+    users: Annotated[float, "Users in it"]
     conversions: Annotated[float, "Positives who are expected among them"]
     value: Annotated[Number, "What they are expected to pay"] = None
     cost: Annotated[Number, "What it costs to contact them"] = None
