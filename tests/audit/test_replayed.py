@@ -391,3 +391,11 @@ def test_what_was_taken_before_does_not_vouch_for_the_file(weeks):
     weeks.begin(order=PEOPLE, top=4, script=["", FORBIDDEN])
     weeks.send(place=0, is_file_wrong=True)
     weeks.send(place=0)
+
+
+@pytest.mark.parametrize("writes", cases(8, 7, 9))
+def test_a_request_that_was_under_way_does_not_vouch_for_the_file(weeks, writes):
+    weeks.begin(order=PEOPLE, top=4, batch=1)
+    weeks.send(place=0, order=PEOPLE[4:], fault=(AWAY, writes))
+    weeks.send(place=0, is_file_wrong=True)
+    weeks.send(place=0)
