@@ -24,7 +24,7 @@ from propensity.errors import RequestError
 from propensity.spreadsheet import csv_of
 from propensity.tables.audiences import GroupSums
 from propensity.tables.models import Range
-from propensity.trying.lists import read_list
+from propensity.trying.lists import read_rows
 
 FILE = "propensity-lists.json"
 LOCK = ".propensity-lists.lock"
@@ -196,8 +196,8 @@ def new_members(folder: Path, state: Lists, week: WeeklyList) -> pd.DataFrame:
     earlier: set[str] = set()
     for other in state.weeks:
         if other.as_of < week.as_of:
-            earlier.update(read_list(folder / other.name).rows["user_id"])
-    rows = read_list(folder / week.name).rows
+            earlier.update(read_rows(folder / other.name)["user_id"])
+    rows = read_rows(folder / week.name)
     return rows[~rows["user_id"].isin(earlier)]
 
 

@@ -308,8 +308,8 @@ def _bare(user: str) -> str:
     return re.sub(r"\.0+$", "", user.strip().lower())
 
 
-def read_list(file: Path) -> ReadList:
-    """Return a list, which says what it is of, and in which group each user is."""
+def read_rows(file: Path) -> pd.DataFrame:
+    """Return the rows of a list: none if all its users were forgotten."""
     kinds = {"probability": "FLOAT64", **FACTS, GROUP: "STRING"}
     table = table_files.read_file(file, ["user_id"])
     missing = [name for name in kinds if name not in table.column_names]
@@ -338,6 +338,12 @@ def read_list(file: Path) -> ReadList:
             if is_other.any():
                 hint = "read lists back one by one"
                 refuse(rows[name], is_other, "is not that of row 1", hint=hint)
+    return rows
+
+
+def read_list(file: Path) -> ReadList:
+    """Return a list, which says what it is of, and in which group each user is."""
+    rows = read_rows(file)
     if rows.empty:
         raise SchemaError(f"{file} has no users", hint="Read the whole list back")
     facts = rows.iloc[0]

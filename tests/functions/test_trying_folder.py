@@ -218,6 +218,17 @@ def test_people_who_are_forgotten_leave_all_lists_and_are_listed_never_again(
     assert Path(newest).exists()
 
 
+def test_a_folder_goes_on_after_all_its_users_were_forgotten(mondays, tmp_path):
+    folder = copied(mondays, tmp_path)
+    ids = tmp_path / "ids.csv"
+    pd.concat([listed(folder, n) for n in range(4)])[["user_id"]].to_csv(ids)
+    weekly.forget(folder, ids)
+    newest = monday(folder, FIRST + 4 * weekly.WEEK)
+
+    assert [len(listed(folder, n)) for n in range(4)] == [0, 0, 0, 0]
+    assert (newest["is_new"], newest["together"]["lists"]) == (True, 3)
+
+
 @pytest.mark.parametrize("stops_at", [1, 2])
 def test_a_run_that_is_stopped_while_it_writes_leaves_whole_lists(
     mondays, tmp_path, monkeypatch, stops_at
