@@ -20,6 +20,7 @@ from datetime import date
 from itertools import chain, islice
 
 from propensity import suppression
+from propensity.audience.declared import check_name
 from propensity.audience.destinations.destination import (
     ADD,
     REMOVE,
@@ -28,7 +29,7 @@ from propensity.audience.destinations.destination import (
     Stopped,
     Unanswered,
 )
-from propensity.audience.members import Member
+from propensity.audience.members import Member, no_members
 from propensity.audience.requests import (
     HELD_OUT,
     MAYBE_ARRIVED,
@@ -65,7 +66,8 @@ def account(deployment: Deployment, audience: str) -> dict[str, object]:
     name = deployment.use_case.name
     members = deployment.rows("audience_selections", audience=audience)
     if not members:
-        raise RequestError(f"{name} has no audience {audience!r}", field="audience")
+        check_name(deployment.use_case, audience)
+        raise no_members(deployment, audience)
     users = deployment.rows("audience_deliveries", audience=audience)
     answer: dict[str, object] = {
         "use_case": name,
@@ -342,7 +344,7 @@ class Delivery:
         self._pause(min(pause_s, LONGEST_PAUSE_S))
 
     def _refuse(self, request: Request, reason: str) -> list[Request]:
-        """Return the halves of a refused request; a single user stays pending."""
+        """Return the halves of a refused request; none of a single user."""
         middle = len(request.members) // 2
         if middle:
             last = self._log.part(request, request.members[middle:])

@@ -274,12 +274,7 @@ def find_treated(
     name = deployment.use_case.name
     selections = deployment.rows("audience_selections", audience=named.name)
     if not selections:
-        raise RequestError(
-            f"{named.name} has no members yet",
-            hint=f"Run `propensity audience send {named.name} --use-case {name}`, "
-            "which chooses them",
-            field="audience",
-        )
+        raise no_members(deployment, named.name)
     with session_of(deployment.warehouse) as session:
         reading = Reading(deployment, session, named, selections[0]["as_of"])
         reading.read_stored()
@@ -287,6 +282,15 @@ def find_treated(
         rows = session.batches(sql, {"use_case": name, "audience": named.name})
         pages = ([Member(**row) for row in page] for page in pages_of_batches(rows))
         yield reading, pages
+
+
+def no_members(deployment: Deployment, audience: str) -> RequestError:
+    words = f"{audience} --use-case {deployment.use_case.name}"
+    return RequestError(
+        f"{audience} has no members yet",
+        hint=f"Run `propensity audience send {words}`, which chooses them",
+        field="audience",
+    )
 
 
 def pages_of_batches(
@@ -325,8 +329,6 @@ class Reading:
         self._session = session
         self._named = named
         self._use_case = deployment.use_case
-        if self._use_case.reads_export:
-            check_view(deployment.warehouse, self._use_case)
         self._parameters: dict[str, object] = {
             **named.parameters(self._use_case, deployment.settings, as_of),
             "use_case": self._use_case.name,
@@ -382,6 +384,8 @@ class Reading:
         self, part: str, parameters: Mapping[str, object], **parts: Sequence[Line]
     ) -> None:
         """Have the session's tables by a part; the own statement runs this once."""
+        if self._use_case.reads_export:
+            check_view(self._deployment.warehouse, self._use_case)
         named = self._named
         try:
             own_columns = self._entries() if named.sql_file.is_file() else "''"

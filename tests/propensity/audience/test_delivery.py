@@ -733,3 +733,16 @@ def test_a_receiver_that_no_delivery_will_ask_is_for_a_person(folder):
         assert removal() == receivers.BY_HAND
     destination.unlink()
     assert removal() == receivers.BY_HAND
+
+
+def test_a_ledger_without_members_says_whether_there_is_the_audience(
+    deployment, folder, capsys
+):
+    names = ("winback", "nobody")
+    statuses = [deployment.command("audience", "ledger", name) for name in names]
+    said = capsys.readouterr().err
+
+    assert statuses == [1, 1]
+    assert "winback has no members yet" in said
+    assert "audience send winback" in said
+    assert "has no audience 'nobody'" in said
