@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from propensity.measures.metrics import Outcomes, Slopes
 from propensity.models.encoding import Floats
-from propensity.pages.words import present
 
 Ends = tuple[float | None, float | None]
 # This turns a metric's slopes into the users of the rarer label and its variance.
@@ -83,7 +82,7 @@ def in_columns(name: str, measured: Difference | None) -> dict[str, float | None
 def difference_in(row: Mapping[str, Any], name: str) -> Difference | None:
     """Return the difference that columns of a row have; None if they have none."""
     estimate = row.get(name)
-    if not present(estimate):
+    if estimate is None or not math.isfinite(estimate):
         return None
     return Difference(estimate, row.get(f"{name}_low"), row.get(f"{name}_high"))
 
