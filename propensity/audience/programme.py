@@ -21,6 +21,7 @@ from propensity.audience.result import (
     by_week,
     interval_text,
     newest,
+    result,
     sentence,
 )
 from propensity.measures.intervals import in_columns
@@ -84,7 +85,9 @@ def programmes(
                 control_group=group,
                 audiences=newest(weeks)["audiences"],
                 weeks=by_week(weeks),
-                quarters={name: by_week(periods[name])[-1] for name in sorted(periods)},
+                quarters={
+                    name: result(newest(periods[name])) for name in sorted(periods)
+                },
                 shared_with=shared.get(group, ()),
             )
         )

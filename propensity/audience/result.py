@@ -180,6 +180,6 @@ def results(deployment: Deployment, *, until: date) -> dict[str, Result]:
     }
     rows = deployment.rows("audience_lifts", until=until)
     return {
-        audience: by_week(list(weeks), plans.get(audience))[-1]
+        audience: result(newest(list(weeks)), plans.get(audience))
         for audience, weeks in groupby(rows, itemgetter("audience"))
     }
