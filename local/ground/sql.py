@@ -17,6 +17,10 @@ import sqlglot
 from farmhash import Fingerprint64
 from sqlglot import exp
 
+# By its name a dialect is loaded at the first statement, and another thread that comes
+# meanwhile finds half of it.
+from sqlglot.dialects import BigQuery, DuckDB
+
 from local.ground import lists
 
 # Of a table: project, dataset and name.
@@ -187,9 +191,7 @@ def reads_of(sql: str, place: tuple[str, str]) -> frozenset[Path3]:
 def _parsed(sql: str) -> list[Any]:
     """Return the trees of a script; whoever changes one changes a copy."""
     try:
-        trees = sqlglot.parse(
-            sql, read="bigquery", error_level=sqlglot.ErrorLevel.RAISE
-        )
+        trees = sqlglot.parse(sql, read=BigQuery, error_level=sqlglot.ErrorLevel.RAISE)
     except sqlglot.errors.ParseError as error:
         [first, *_] = error.errors
         place = f"[{first['line']}:{first['col']}]"
@@ -211,18 +213,18 @@ def _statement(
         options = tree.args["options"].expressions
         [target] = [one.args["value"].name for one in options if one.name == "uri"]
         if not any(one.name.upper() == "PARQUET" for one in options):
-            raise Untranslated(tree.sql(dialect="bigquery"))
+            raise Untranslated(tree.sql(dialect=BigQuery))
         tree = tree.this
     if not isinstance(tree, (exp.Query, *CHANGING, *TRANSACTIONS)):
-        raise Untranslated(tree.sql(dialect="bigquery"))
+        raise Untranslated(tree.sql(dialect=BigQuery))
     changed = None
     view = ""
     if isinstance(tree, CHANGING):
         changed = tree.find(exp.Table)
         if tree.args.get("kind") == "VIEW" and isinstance(tree, exp.Create):
-            view = tree.expression.sql(dialect="bigquery")
+            view = tree.expression.sql(dialect=BigQuery)
         elif tree.args.get("kind") not in (None, "TABLE", "VIEW"):
-            raise Untranslated(tree.sql(dialect="bigquery"))
+            raise Untranslated(tree.sql(dialect=BigQuery))
     is_temporary = tree.find(exp.TemporaryProperty) is not None
     changes = None if changed is None else _full(changed, place)
     reads = _put_views(tree, place, views, target=changed)
@@ -235,7 +237,7 @@ def _statement(
     if target:
         kind = "export"
     return Statement(
-        text=tree.sql(dialect="duckdb", copy=False, unsupported_level=IGNORED),
+        text=tree.sql(dialect=DuckDB, copy=False, unsupported_level=IGNORED),
         reads=reads,
         changes=changes,
         parameters=parameters,
@@ -265,7 +267,7 @@ def _tables(tree: Any) -> Iterator[exp.Table]:
     for table in tree.find_all(exp.Table):
         if not isinstance(table.this, exp.Identifier):
             # A function could read a file.
-            raise Untranslated(table.sql(dialect="bigquery"))
+            raise Untranslated(table.sql(dialect=BigQuery))
         if table.db or table.name not in own:
             yield table
 
@@ -353,12 +355,12 @@ def _rewrite_name(node: Any, types: Mapping[str, str]) -> None:
                 gathered = view_of(path)
             _name_in_full(node, gathered)
         case exp.Parameter() if node.name in types:
-            typed = exp.DataType.build(types[node.name], dialect="duckdb")
+            typed = exp.DataType.build(types[node.name], dialect=DuckDB)
             node.replace(exp.Cast(this=node.copy(), to=typed))
         case exp.DataType() if node.is_type("BIGDECIMAL"):
             raise Untranslated("BIGNUMERIC")
         case exp.DataType() if node.is_type("DECIMAL") and not node.expressions:
-            node.replace(exp.DataType.build(NUMERIC, dialect="duckdb"))
+            node.replace(exp.DataType.build(NUMERIC, dialect=DuckDB))
 
 
 def _rewrite_number(node: Any) -> None:

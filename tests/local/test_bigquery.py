@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -32,6 +34,27 @@ from tests.support.bigquery import DATASET, PROJECT, Server
 ENDLESS = "SELECT COUNT(*) FROM UNNEST(GENERATE_ARRAY(1, 1000000)) AS a, " + ", ".join(
     f"UNNEST(GENERATE_ARRAY(1, 1000000)) AS b{number}" for number in range(3)
 )
+# A new process translates in one thread after another, while its dialects load slowly.
+FIRST_STATEMENTS = """
+import time
+from concurrent.futures import ThreadPoolExecutor
+from sqlglot.dialects import dialect
+
+def slowly(*words, make=dialect.new_trie):
+    time.sleep(0.02)
+    return make(*words)
+
+dialect.new_trie = slowly
+from local.ground.sql import translated
+
+with ThreadPoolExecutor(20) as pool:
+    made = []
+    for most in range(20):
+        sql = f"SELECT n FROM UNNEST(GENERATE_ARRAY(1, {most})) AS n"
+        made.append(pool.submit(translated, sql))
+        time.sleep(0.01)
+assert not any("GENERATE_ARRAY" in one.result()[0].text for one in made)
+"""
 TABLE = f"projects/{PROJECT}/datasets/d/tables/t"
 DEFAULT = f"{TABLE}/streams/_default"
 N = pa.schema([("n", pa.int64())])
@@ -456,6 +479,10 @@ def test_a_full_disk_loses_nothing(tmp_path):
 
     assert loaded
     assert found == [(part, 100_000) for part in range(loaded)]
+
+
+def test_the_first_statements_of_a_process_may_come_at_once():
+    subprocess.run([sys.executable, "-c", FIRST_STATEMENTS], check=True, timeout=60)
 
 
 def test_a_state_is_what_rest_says(server, client):
