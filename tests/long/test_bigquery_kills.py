@@ -18,13 +18,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import grpc
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import requests
 from google.api_core import exceptions as api
 from google.cloud import bigquery
-from google.cloud.bigquery_storage_v1 import types
+from google.cloud.bigquery_storage_v1 import BigQueryWriteClient, types
 
 from local.processes import HOST
 from propensity.gcp.writes import metadata, request_of
@@ -53,6 +54,21 @@ INSERT INTO parts (id, n) SELECT '{id}', 2;
 """
 
 
+# A client waits a second before it looks for a server again, and later for minutes.
+AT_ONCE = [
+    ("grpc.initial_reconnect_backoff_ms", 20),
+    ("grpc.min_reconnect_backoff_ms", 20),
+    ("grpc.max_reconnect_backoff_ms", 20),
+]
+
+
+def writer_of(server: Server) -> Any:
+    """Return a client that is answered soon after a server has begun."""
+    channel = grpc.insecure_channel(f"{HOST}:{server.grpc_port}", options=AT_ONCE)
+    transport = BigQueryWriteClient.get_transport_class("grpc")
+    return BigQueryWriteClient(transport=transport(channel=channel))
+
+
 def rows_of(name: str) -> pa.RecordBatch:
     return pa.RecordBatch.from_pydict({"id": [name] * ROWS, "n": range(ROWS)}, SCHEMA)
 
@@ -61,7 +77,7 @@ class Clients:
     """Calls that go on until they are answered, and what they were answered."""
 
     def __init__(self, server: Server) -> None:
-        self.server = server
+        self.writer = writer_of(server)
         self.api = f"http://{HOST}:{server.port}"
         self.answered: dict[str, list[str]] = {}
         self.refused: set[str] = set()
@@ -96,7 +112,9 @@ class Clients:
     def _append(self, stream: str, name: str) -> None:
         path = f"projects/{PROJECT}/datasets/d/tables/{stream}"
         request = request_of(rows_of(name), path, SCHEMA)
-        sent = self.server.writer.append_rows(iter([request]), metadata=metadata(path))
+        sent = self.writer.append_rows(
+            iter([request]), metadata=metadata(path), retry=None
+        )
         answers = list(sent)
         if not answers:
             raise requests.ConnectionError("the stream ended without an answer")
@@ -106,18 +124,22 @@ class Clients:
         """Commit a stream of three requests; one that is lost is given up."""
         parent = f"projects/{PROJECT}/datasets/d/tables/committed"
         kind = types.WriteStream(type_=types.WriteStream.Type.PENDING)
-        writer = self.server.writer
         try:
-            stream = writer.create_write_stream(parent=parent, write_stream=kind).name
+            created = self.writer.create_write_stream(
+                parent=parent, write_stream=kind, retry=None
+            )
+            stream = created.name
             for _ in range(3):
                 self._append(stream.partition("/tables/")[2], name)
-            writer.finalize_write_stream(name=stream)
+            self.writer.finalize_write_stream(name=stream, retry=None)
         except (*LOST, api.NotFound):
             return False
         request = types.BatchCommitWriteStreamsRequest(
             parent=parent, write_streams=[stream]
         )
-        answer = self.until_answered(lambda: writer.batch_commit_write_streams(request))
+        answer = self.until_answered(
+            lambda: self.writer.batch_commit_write_streams(request, retry=None)
+        )
         codes = {error.code for error in answer.stream_errors}
         if codes == {Codes.STREAM_NOT_FOUND}:
             self.refused.add(name)
