@@ -407,9 +407,9 @@ class Reading:
             raise UseCaseError(
                 f"{self._use_case.name}/audiences/{named.sql_file.name}: "
                 f"{error.problem}",
-                hint="It needs a row for each user, with the column user_id and that "
-                "of control_by, may read what features.sql reads, and has no column "
-                "that is called as one of ours: "
+                hint="It needs a row for each user, with user_id, a STRING, and the "
+                "column of control_by, may read what features.sql reads, and has no "
+                "column that is called as one of ours: "
                 "docs/audiences-reference.md#who-may-be-a-member",
             ) from error
         self.sums = Sums(**dict(row.items()))
@@ -508,8 +508,10 @@ def _order(
 
 def text_of(column: str) -> str:
     """Return a member's further column as a text, "" for null, in SQL."""
-    path = json.dumps(column, ensure_ascii=False)
-    return f"IFNULL(JSON_VALUE(attributes, '$.{path}'), '')"
+    place = f"attributes, '$.{json.dumps(column, ensure_ascii=False)}'"
+    # JSON_VALUE has no STRUCT or list. Local mode's JSON_QUERY is JSON, also of null.
+    entries = f"NULLIF(CAST(JSON_QUERY({place}) AS STRING), 'null')"
+    return f"COALESCE(JSON_VALUE({place}), {entries}, '')"
 
 
 def _entries_of(types: Mapping[str, str]) -> str:

@@ -146,6 +146,21 @@ def test_a_user_is_taken_off_with_what_the_list_was_last_sent(deployment, crm):
     assert json.loads(removed)["users"] == [{"id": "u199", "p": "Köln"}]
 
 
+@pytest.mark.parametrize("email", ["[email]", "STRUCT(email AS mail)"])
+def test_a_user_who_is_known_by_a_list_or_a_struct_is_taken_off(deployment, crm, email):
+    """One who is treated is no other with the same address."""
+    best = {"top": 2, "control": "0%"}
+    with Receiver() as receiver:
+        folder = by_email(crm(receiver, remove=True))
+        sql = f"SELECT user_id, {email} AS email FROM ({EMAILS})"
+        (folder / "winback.sql").write_text(sql)
+        send(deployment, folder, **best)
+        next_week(deployment, {"u199": 0.5, "u001": 0.4})
+        done = send(deployment, folder, **best)
+
+    assert done["tallies"]["remove"]["accepted"] == 1
+
+
 def test_who_is_treated_stays_though_earlier_members_are_not_stored(deployment, crm):
     """Their retention may be shorter than that of the lists."""
     best = {"top": 2, "control": "0%"}
