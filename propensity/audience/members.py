@@ -407,9 +407,9 @@ class Reading:
             raise UseCaseError(
                 f"{self._use_case.name}/audiences/{named.sql_file.name}: "
                 f"{error.problem}",
-                hint="It needs a row for each user, with user_id, a STRING, and the "
-                "column of control_by, may read what features.sql reads, and has no "
-                "column that is called as one of ours: "
+                hint="It needs a row for each user, with the column user_id, which is "
+                "a STRING, and that of control_by, may read what features.sql reads, "
+                "and has no column that is called as one of ours: "
                 "docs/audiences-reference.md#who-may-be-a-member",
             ) from error
         self.sums = Sums(**dict(row.items()))
