@@ -21,6 +21,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -130,6 +131,17 @@ def words_of(path: str) -> set[str]:
 def pytest_runtestloop() -> None:
     """What is imported and collected stays: no collection walks through it again."""
     gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_draw() -> Iterator[None]:
+    """Draw control groups by one key: by one of some hundred, a group is empty."""
+    from propensity.audience import control
+
+    with pytest.MonkeyPatch.context() as patch:
+        fixed = SimpleNamespace(token_hex=lambda size: "07" * size)
+        patch.setattr(control, "secrets", fixed)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

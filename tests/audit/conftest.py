@@ -15,6 +15,11 @@ from tests.support.deployment import KEY
 from tests.support.in_process import InProcess
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_draw() -> None:
+    """A world draws by itself."""
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> Iterator[World]:
     """A deployment whose machine has the world's clock, and a receiver."""

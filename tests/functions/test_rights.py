@@ -31,7 +31,6 @@ from local.generators.games import DEFAULT_END, Games
 from local.generators.streams import encode
 from local.stack.state import ROOT
 from offline import build_preprocessor, dead_letters
-from propensity.audience import control
 from propensity.gcp import queries, writes
 from propensity.gcp.clients import open_client
 from propensity.gcp.pubsub import Bus
@@ -317,10 +316,7 @@ def deployment(emulated_shop, tmp_path_factory) -> Deployment:
     join(deployment, TRAINED - WEEK, ["u1"], ["u2"], audience="earlier")
     buyers = {f"user.{number:03}": number / 200 for number in range(160)}
     publish(deployment.warehouse, EFFECTS_OF, buyers)
-    # With another draw no gate may open: nobody of a group has bought, for example.
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(control.secrets, "token_hex", lambda size: "07" * size)
-        by_hand(deployment, EFFECTS_OF, name="learning")
+    by_hand(deployment, EFFECTS_OF, name="learning")
     deployment.load_model()
     file = tmp_path_factory.mktemp("own") / "own.py"
     own = "from propensity.learning.candidates import encoder_of\n"
