@@ -508,10 +508,10 @@ def _order(
 
 def text_of(column: str) -> str:
     """Return a member's further column as a text, "" for null, in SQL."""
-    place = f"attributes, '$.{json.dumps(column, ensure_ascii=False)}'"
+    path = f"'$.{json.dumps(column, ensure_ascii=False)}'"
     # JSON_VALUE has no STRUCT or list. Local mode's JSON_QUERY is JSON, also of null.
-    entries = f"NULLIF(CAST(JSON_QUERY({place}) AS STRING), 'null')"
-    return f"COALESCE(JSON_VALUE({place}), {entries}, '')"
+    entries = f"NULLIF(CAST(JSON_QUERY(attributes, {path}) AS STRING), 'null')"
+    return f"COALESCE(JSON_VALUE(attributes, {path}), {entries}, '')"
 
 
 def _entries_of(types: Mapping[str, str]) -> str:
