@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from deploy import DeploymentError
-from deploy.configuration import DeploymentSettings
+from deploy.configuration import KNOWN, DeploymentSettings
+from deploy.shell import tell
 from propensity import folders, usecases
 from propensity.audience import declared
 
@@ -56,29 +57,56 @@ def described(d: DeploymentSettings, file: Path) -> dict[str, Any]:
 
 def commit_of(folder: Path) -> str:
     """Return which commit a folder is of, and whether it has changed since."""
-    # A copy without git's folder, or a machine without git, has none.
+    # A copy without git's folder, or a machine without git, has none; nor has a folder
+    # of which git keeps no file.
+    commit = _git(folder, "describe", "--always", "--tags")
+    if not commit or not _git(folder, "ls-files", "."):
+        return ""
+    is_clean = _git(folder, "status", "--porcelain", ".") == ""
+    return commit if is_clean else f"{commit}-dirty"
+
+
+def follows(before: str, now: str, *, folder: Path) -> bool:
+    """Whether a commit was made from another one of a folder, and nothing since."""
+    # Git knows no commit of a folder that has changed since, nor "".
+    told = _git(folder, "merge-base", "--is-ancestor", before, now)
+    return before != now and told is not None
+
+
+def _git(folder: Path, *words: str) -> str | None:
+    """Return what git says of a folder; None where it refuses, or is not there."""
     with contextlib.suppress(OSError, subprocess.CalledProcessError):
-        words = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--tags"]
-        answer = subprocess.check_output(words, text=True, stderr=subprocess.DEVNULL)
-        return answer.strip()
-    return ""
+        command = ["git", "-C", f"{folder}"] + list(words)
+        said = subprocess.check_output(command, text=True, stderr=subprocess.DEVNULL)
+        return said.strip()
+    return None
 
 
-def check_kept(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def check_kept(
+    before: Mapping[str, Any], now: Mapping[str, Any], *, folder: Path
+) -> None:
     """
-    Make sure that all is still there that was deployed.
+    Make sure that all is still there that was deployed; say what a later commit of the
+    deployment's ``folder`` takes away.
 
     Raises:
-        DeploymentError: Something is not; the message names it.
+        DeploymentError: Something is not, and no later commit has taken it away; the
+            message names it.
     """
     gone = list[str]()
     settings = before.get("settings", {})
+    new = now["settings"].keys() - settings.keys()
+    values = [now["settings"][name] for name in new]
     for name in sorted(settings.keys() - now["settings"].keys()):
-        gone.append(f"{name}={settings[name]}")
+        # A setting that the code has renamed is there.
+        if name in KNOWN or settings[name] not in values:
+            gone.append(f"{name}={settings[name]}")
     for kind, text in KINDS.items():
         lost = set(before.get(kind, [])) - set(now[kind])
         gone += [f"{text} {name}" for name in sorted(lost)]
-    if gone:
+    if gone and follows(before.get("commit", ""), now["commit"], folder=folder):
+        tell(f"deploy: commit {now['commit']} takes away: {', '.join(gone)}")
+    elif gone:
         commit = before.get("commit")
         origin = f" from commit {commit}" if commit else ""
         raise DeploymentError(

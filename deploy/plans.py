@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from deploy import DeploymentError, deployed
@@ -18,6 +19,7 @@ def check(
     *,
     project: str,
     may: Collection[str],
+    folder: Path,
 ) -> None:
     """
     Check what a plan takes away, as ``terraform show -json`` has it.
@@ -25,6 +27,7 @@ def check(
     Args:
         may: What was asked for: ``drop_columns``, of ``remove`` what the folder has no
             more, ``only_callers`` to change.
+        folder: Of the deployment; what a later commit of it removes may go.
 
     Raises:
         DeploymentError: Secrets; where they may not go, columns or tables, or what the
@@ -51,7 +54,7 @@ def check(
         kind = (resource["type"], resource["name"])
         is_record = kind == ("terraform_data", "deployed") and before and after
         if is_record and "remove" not in may:
-            deployed.check_kept(before["input"], after["input"])
+            deployed.check_kept(before["input"], after["input"], folder=folder)
         if kind != ("google_bigquery_table", "table") or "drop_columns" in may:
             continue
         if is_deleted and resource["index"].startswith(_BY_PROPERTY):

@@ -39,6 +39,7 @@ def set_up(shell: Shell, options: argparse.Namespace) -> None:
       deploy/setup.sh --only-callers            refuse all but who may call, and
                                                 what is pushed to
       deploy/setup.sh --remove                  also remove what the folder lacks by now
+                                                and no later commit has removed
       deploy/setup.sh --drop-columns            also delete columns
     """
     if options.images_from and not (shell.is_dry and options.plan):

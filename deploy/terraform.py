@@ -143,7 +143,9 @@ class Terraform:
         if not self.unseen and may is not None:
             text = self.ask("show", "-json", f"{self.file}")
             (self.folder / "plan.json").write_text(text)
-            plans.check(json.loads(text), project=self.shell.d.project, may=may)
+            project = self.shell.d.project
+            folder = self.shell.file.parent
+            plans.check(json.loads(text), project=project, may=may, folder=folder)
 
     def apply(self, *variables: str, may: Sequence[str] | None, asks: bool) -> None:
         """Change what differs: what the plan shows, if somebody agrees to it."""

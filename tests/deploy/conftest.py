@@ -110,6 +110,8 @@ class Cloud:
     programs: tuple[str, ...] = ("gcloud", "bq", "terraform", "propensity")
     # For how long a script has waited in this process.
     pauses: list[float] = field(default_factory=list)
+    # What a workflow's job has told people.
+    said: str = ""
 
     def install(self) -> dict[str, str]:
         """Forget what was asked; return the environment that leads to the programs."""

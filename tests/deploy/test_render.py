@@ -13,6 +13,7 @@ import shutil
 import pytest
 
 from deploy import DeploymentError, configuration, functions, plans, render, setup
+from deploy.functions import ROOT
 from deploy.render import TERRAFORM
 from propensity import folders
 from tests.deploy.conftest import SETTINGS, planned, settings_file
@@ -78,12 +79,12 @@ def test_a_plan_that_takes_columns_or_tables_away_is_refused(change, lost):
     """A column that is added is no loss, nor is the digest of a property that goes: the
     export has its days."""
     plan = json.loads(planned(*change))
-    plans.check(plan, project="p", may=["drop_columns"])
+    plans.check(plan, project="p", may=["drop_columns"], folder=ROOT)
     if lost:
         with pytest.raises(DeploymentError, match=re.escape(lost)):
-            plans.check(plan, project="p", may=[])
+            plans.check(plan, project="p", may=[], folder=ROOT)
     else:
-        plans.check(plan, project="p", may=[])
+        plans.check(plan, project="p", may=[], folder=ROOT)
 
 
 def test_a_set_up_never_deletes_a_secret():
@@ -95,7 +96,7 @@ def test_a_set_up_never_deletes_a_secret():
     plan = {"resource_changes": changes}
 
     with pytest.raises(DeploymentError, match="gcloud secrets delete shop-TOKEN"):
-        plans.check(plan, project="p", may=["drop_columns"])
+        plans.check(plan, project="p", may=["drop_columns"], folder=ROOT)
 
 
 def test_rights_are_on_single_things():

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deploy import DeploymentError, configuration, images, plans, stage
+from deploy import DeploymentError, configuration, deployed, images, plans, stage
 from deploy.configuration import TEMPLATE
 from deploy.functions import ROOT
 from deploy.roles import ROLES
@@ -26,6 +26,7 @@ from tests.deploy.conftest import (
     cloud_of,
     settings_file,
 )
+from tests.support.programs import execute
 
 WORKFLOWS = {
     file.name: yaml.safe_load(file.read_text())
@@ -37,6 +38,7 @@ PAGE = (ROOT / "docs/deploy-reference.md").read_text()
 TEST = {"GOOGLE_CLOUD_PROJECT": "my-test-project", "PROPENSITY_BUCKET": "my-test"}
 IMAGE = "us-central1-docker.pkg.dev/my-test-project/propensity/image@sha256:"
 IMAGE += "a" * 64
+LISTED = "run services list --project=my-test-project"
 
 
 def on_github(machine: Cloud, job: str) -> str:
@@ -59,6 +61,7 @@ def played(machine: Cloud, job: str) -> list[str]:
     script.write_text(f"#!/bin/bash\nset -e\n{text}\n")
     script.chmod(0o755)
     done = machine.run(str(script))
+    machine.said = done.stderr
     assert done.returncode == 0, done.stderr
     return machine.calls()
 
@@ -70,49 +73,115 @@ def service(name: str, sources: str, image: str = IMAGE) -> str:
     return json.dumps({"metadata": metadata, "spec": {"template": template}})
 
 
-def test_a_workflow_deploys_what_was_planned_and_tested(tmp_path, project):
-    """The plan is kept for who approves it, and changes nothing of production. That
-    very plan is applied, and the images that it names are deployed by their digests,
-    whatever the test environment runs by then; its repository keeps them."""
+@pytest.fixture
+def runner(tmp_path, project) -> Cloud:
+    """A machine of GitHub's, with both checkouts."""
     checkout = tmp_path / "propensity"
     shutil.copytree(project, checkout, symlinks=True)
     shutil.copytree(TEMPLATE, tmp_path / "deployment")
     for name, settings in (("production", {}), ("test", TEST)):
         file = settings_file(tmp_path / "deployment", FEW | settings)
         file.rename(file.with_name(f"{name}.env"))
-    machine = cloud_of(tmp_path, checkout)
-    tested = played(machine, "test")
-    deployed = [call for call in tested if "gcloud run deploy" in call]
+    return cloud_of(tmp_path, checkout)
+
+
+def try_out(machine: Cloud) -> list[str]:
+    """Play the job that deploys to the test environment, whose services are there from
+    then on; return how each function was deployed."""
+    calls = played(machine, "test")
+    deploys = [call for call in calls if "gcloud run deploy" in call]
     services = []
-    for call in deployed:
+    for call in deploys:
         [(name, sources)] = re.findall(r"run deploy (\S+) .*=sources=(\S+)", call)
         services.append(service(name, sources))
-        assert "--source=" in call
-        assert "--project=my-test-project" in call
-    listed = ("run services list --project=my-test-project", f"[{','.join(services)}]")
-    machine.rules.insert(0, (*listed, 0))
+    listed = f"[{','.join(services)}]"
+    machine.rules.insert(0, (LISTED, listed, 0))
+    return deploys
+
+
+def test_a_workflow_deploys_what_was_planned_and_tested(tmp_path, runner):
+    """The plan is kept for who approves it, and changes nothing of production. That
+    very plan is applied, and the images that it names are deployed by their digests,
+    whatever the test environment runs by then; its repository keeps them."""
+    machine = runner
+    built = try_out(machine)
     planned = played(machine, "plan")
     kept = sorted(path.name for path in (tmp_path / "plan").iterdir())
 
-    assert len(deployed) == 2
+    assert len(built) == 2
+    for call in built:
+        assert "--source=" in call
+        assert "--project=my-test-project" in call
     assert not any("gcloud run deploy" in call or " apply " in call for call in planned)
     assert kept == ["images.json", "plan", "plan.json"]
 
-    evil = listed[1].replace("a" * 64, "e" * 64)
-    machine.rules.insert(0, (listed[0], evil, 0))
+    evil = str(machine.rules[0][1]).replace("a" * 64, "e" * 64)
+    machine.rules.insert(0, (LISTED, evil, 0))
     calls = played(machine, "deploy")
     [applied, *_] = [call for call in calls if " apply " in call]
-    deployed = [call for call in calls if "gcloud run deploy " in call]
+    deploys = [call for call in calls if "gcloud run deploy " in call]
     first, *_ = [call for call in calls if " plan -out=" in call]
 
     assert applied.endswith(f" {tmp_path}/plan/plan")
-    assert calls.index(applied) < calls.index(deployed[0]) < calls.index(first)
-    assert len(deployed) == 2
-    for call in deployed:
+    assert calls.index(applied) < calls.index(deploys[0]) < calls.index(first)
+    assert len(deploys) == 2
+    for call in deploys:
         assert f"--image={IMAGE} " in call
         assert "--project=my-project " in call
         assert "--source=" not in call
     assert f"tags add {IMAGE} " in " ".join(calls)
+
+
+def test_a_commit_that_removes_is_deployed_and_an_older_one_is_refused(
+    tmp_path, runner
+):
+    """The plan says what goes. A job of last week that is run again would take away
+    what came since; so would changes that nobody has committed, before or now."""
+    folder = tmp_path / "deployment"
+    file = folder / "production.env"
+    audience = folder / "usecases/ga4_purchase/audiences/winback.toml"
+
+    def committed(*words: str) -> dict[str, object]:
+        git = ["git", "-C", folder, "-c", "user.name=ana", "-c", "user.email=a@b.org"]
+        execute([*git, *words])
+        return deployed.described(configuration.read(file), file)
+
+    def applies(job: str, before: object, now: object) -> None:
+        record = changed("terraform_data", {"input": before}, {"input": now})
+        record["name"] = "deployed"
+        plan = json.dumps({"resource_changes": [record]})
+        runner.rules.insert(0, ("show -json", plan, 0))
+        if job == "test":
+            try_out(runner)
+        else:
+            played(runner, job)
+
+    committed("init", "--quiet")
+    committed("add", ".")
+    first = committed("commit", "--quiet", "--message=begin")
+    audience.parent.mkdir(parents=True)
+    audience.write_text('destination = "bucket"\ntop = 10\n')
+    untracked = deployed.described(configuration.read(file), file)
+    committed("add", ".")
+    added = committed("commit", "--quiet", "--message=add")
+    removed = committed("revert", "--no-edit", "HEAD")
+
+    assert (added["audiences"], removed["audiences"]) == (["ga4_purchase/winback"], [])
+    applies("test", added, removed)
+    applies("plan", added, removed)
+    assert (
+        f"{removed['commit']} takes away: audience ga4_purchase/winback" in runner.said
+    )
+    applies("deploy", removed, removed)
+    assert runner.count("terraform -chdir=deploy/terraform apply ") == 2
+    for before, now in (
+        (added, first),
+        (added, removed | {"commit": f"{removed['commit']}-dirty"}),
+        (untracked, removed),
+        (added | {"commit": ""}, removed),
+    ):
+        with pytest.raises(DeploymentError, match="not in your deployment's folder"):
+            deployed.check_kept(before, now, folder=folder)
 
 
 ELSEWHERE = f"evil.example/x@sha256:{'a' * 64}"
@@ -137,7 +206,8 @@ def test_what_was_not_tested_is_not_planned(tmp_path):
 
 def changed(kind: str, before: object, after: object) -> dict[str, object]:
     """Return a change of a plan, as ``show -json`` has it."""
-    change = {"actions": ["update"], "before": before, "after": after}
+    action = "no-op" if before == after else "update"
+    change = {"actions": [action], "before": before, "after": after}
     return {"type": kind, "name": "x", "address": f"{kind}.x", "change": change}
 
 
@@ -151,10 +221,10 @@ def test_what_the_plan_does_not_show_ends_the_deploy():
     right = changed("google_project_iam_member", None, {"role": "roles/owner"})
     plan = {"resource_changes": [lets_in, pushes]}
 
-    plans.check(plan, project="p", may=["only_callers"])
+    plans.check(plan, project="p", may=["only_callers"], folder=ROOT)
     plan["resource_changes"].append(right)
     with pytest.raises(DeploymentError, match="iam_member.x differs by now"):
-        plans.check(plan, project="p", may=["only_callers"])
+        plans.check(plan, project="p", may=["only_callers"], folder=ROOT)
 
 
 # -- who may -------------------------------------------------------------------------

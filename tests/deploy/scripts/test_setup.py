@@ -14,6 +14,7 @@ from unittest.mock import patch
 import pytest
 
 from deploy import DeploymentError, configuration, deployed, plans, prune, setup
+from deploy.functions import ROOT
 from deploy.shell import is_on_its_way
 from deploy.terraform import Terraform
 from tests.deploy.conftest import (
@@ -175,8 +176,20 @@ def test_what_was_deployed_does_not_go_in_silence(tmp_path):
 
     told = "DEPLOY_CALLERS=group:website@example.com, audience ga4_purchase/winback"
     with pytest.raises(DeploymentError, match=told):
-        plans.check(plan, project="p", may=[])
-    plans.check(plan, project="p", may=["remove"])
+        plans.check(plan, project="p", may=[], folder=ROOT)
+    plans.check(plan, project="p", may=["remove"], folder=ROOT)
+
+
+def test_a_setting_that_the_code_has_renamed_is_no_loss(tmp_path):
+    """Its value stands under the new name; another value would go."""
+    before = {"settings": {"DEPLOY_LAG_S": "600"}}
+    now = {"settings": {"DEPLOY_ALERT_LAG_S": "600"}, "commit": ""}
+    now |= dict.fromkeys(deployed.KINDS, ())
+
+    deployed.check_kept(before, now, folder=tmp_path)
+    now["settings"]["DEPLOY_ALERT_LAG_S"] = "300"
+    with pytest.raises(DeploymentError, match="DEPLOY_LAG_S=600"):
+        deployed.check_kept(before, now, folder=tmp_path)
 
 
 def test_a_function_runs_its_latest_revision(inside, capfd):
