@@ -247,6 +247,27 @@ def test_a_job_that_logs_in_has_an_environment_and_nothing_unknown(file, job):
     assert re.search(r'"terraform_version": "[0-9.]+"', text)
 
 
+def test_only_what_is_reviewed_says_what_a_workflow_runs():
+    """A variable may be set by whoever may push to any branch. The files beside it that
+    say whose data go where need an approval, too."""
+    owned = (TEMPLATE / ".github/CODEOWNERS").read_text()
+    codes = set()
+    for file, workflow in WORKFLOWS.items():
+        text = (TEMPLATE / ".github/workflows" / file).read_text()
+        assert set(re.findall(r"\$\{\{ *([\w.]+)", text)) == {"github.workspace"}
+        for job in workflow["jobs"].values():
+            for step in job["steps"]:
+                if "repository" in step.get("with", {}):
+                    codes.add((step["with"]["repository"], step["with"]["ref"]))
+
+    assert codes == {("OWNER/propensity", "0" * 40)}
+    assert re.findall(r"^(/\S+) @", owned, re.M) == [
+        "/.github/",
+        "/*.env",
+        "/usecases/**/audiences/",
+    ]
+
+
 def test_every_grant_is_of_one_environment():
     """And each environment of a job has one: nobody else has production's
     permissions."""
