@@ -66,7 +66,7 @@ def new(folder: Path, *, is_dry: bool) -> Any:
     "--again",
     "is_again",
     is_flag=True,
-    help="Read all days, because rows of the digest were lost.",
+    help="All days, since rows were lost. Without --yes nothing changes.",
 )
 @DRY_RUN
 def digest(**arguments: Any) -> Any:
@@ -76,8 +76,7 @@ def digest(**arguments: Any) -> Any:
     Counts the days that runs have not read into the digest yet, or read with other
     settings. Takes days out at once whose events lack the consent that you ask for now.
     Runs read new days by themselves; to a first reading, or to reading others again,
-    for more than PROPENSITY_MAXIMUM_BYTES_BILLED they need your --yes. --dry-run with
-    --again says what all days cost.
+    for more than PROPENSITY_MAXIMUM_BYTES_BILLED they need your --yes.
     """
     from offline.digest import run
 

@@ -30,7 +30,7 @@ def run(
 
     Args:
         is_agreed: Whether to read all days that the digest lacks, whatever that costs.
-        is_again: Whether to read all days, since rows of the digest were lost.
+        is_again: Whether all days are to be read, since rows of the digest were lost.
         announce: Gets a line before, and one after each statement that reads days.
 
     Returns:
@@ -40,6 +40,8 @@ def run(
     Raises:
         RunInProgress: A run is digesting.
     """
+    # Nothing is read, and no row of the digest doubted, before somebody agrees.
+    is_dry = is_dry or (is_again and not is_agreed)
     settings = Settings.from_environment()
     today = SYSTEM.now().date()
     answer = {}
@@ -54,8 +56,7 @@ def run(
                 # A new export has no table for a day, and so no view.
                 continue
             done["removed"] = len(state.withdrawn)
-            reads = is_agreed or is_again
-            if not is_dry and (state.withdrawn or reads):
+            if not is_dry and (state.withdrawn or is_agreed):
                 # A run may just have read one of these days again.
                 with digest.alone(artifacts, export, clock=SYSTEM.now) as lease:
                     state = digest.read_state(reader, today=today)
@@ -63,7 +64,7 @@ def run(
                     if is_again:
                         digest.doubt_days(reader, state)
                         state = digest.read_state(reader, today=today)
-                    if reads:
+                    if is_agreed:
                         digest.remove_days(reader, state.gone)
                         tables = state.within_reach(export)
                         done["read"] = len(tables)

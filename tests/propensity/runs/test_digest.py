@@ -290,16 +290,21 @@ def test_a_first_reading_is_agreed_to_and_again_after_half_of_it(export, monkeyp
 
 
 def test_a_digest_that_was_lost_is_read_again(export):
-    """A dry run says for how much."""
+    """Not before somebody agrees: else it says for how much, and changes nothing."""
     bring(run_of(export))
+    before = export.rows("SELECT * FROM ga_digested_days ORDER BY export_day")
     export.warehouse.execute("DELETE FROM ga_user_days WHERE TRUE")
     with entered(export.environment):
         [left] = digest_command.run(is_agreed=True)["exports"].values()
-        [dry] = digest_command.run(is_again=True, is_dry=True)["exports"].values()
+        [asked] = digest_command.run(is_again=True)["exports"].values()
         assert (left["read"], export.count("ga_user_days")) == (0, 0)
-        [done] = digest_command.run(is_again=True)["exports"].values()
+        assert (
+            export.rows("SELECT * FROM ga_digested_days ORDER BY export_day") == before
+        )
+        again = digest_command.run(is_again=True, is_agreed=True)
+        [done] = again["exports"].values()
 
-    assert dry["to_read"].startswith("11 days of the export to read")
+    assert asked["to_read"].startswith("11 days of the export to read")
     assert done["read"] == len(DAYS)
     assert done["to_read"].startswith("0 days")
     assert export.count("ga_user_days") == len(DAYS)
