@@ -23,6 +23,7 @@ def version_page(
     *,
     template: str | None = None,
     name: str = "",
+    duel: object = None,
     **more: object,
 ) -> str:
     """
@@ -31,6 +32,7 @@ def version_page(
     Args:
         template: One that extends that of the card's kind; None for this.
         name: What the page calls the version; empty for its number.
+        duel: Its list beside another, with a sentence and a picture, if there is one.
         more: What else the template shows.
     """
     plain: Plain = cleaned(card.plain())
@@ -53,6 +55,7 @@ def version_page(
         "who": "who" if is_of_users else "that",
         "follows_season": is_published and days <= LONGEST_DAYS,
         "rate_interval": rate_interval,
+        "duel": duel,
         "curves": _curves(plain["curves"], plain["metrics"]["base_rate"]),
         "directions": _directions(plain),
         "histograms": _histograms(plain),

@@ -7,6 +7,7 @@ Nothing that is deployed imports it, and no deploy holds it.
 ``verbs``     the command ``try``; ``usecase_verbs``: the one that writes a use case
 ``sentences``    what people read of their answers
 ``tables``    a file or a table of BigQuery, an experiment, and their lists
+``duel``      their list beside the one that somebody makes today
 ``use_case``  a use case, on the rows of a deployment
 ``export``    an export of GA4, with read rights
 ``lists``     its list with a control group, and what contacting brought

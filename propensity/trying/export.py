@@ -51,8 +51,16 @@ from propensity.settings import GIB, Settings
 from propensity.statements import statement
 from propensity.suggestions import nearest
 from propensity.suppression import NOBODY
+from propensity.table_files.column import Feature
 from propensity.timeframe import FEWEST_SNAPSHOTS, Timeframe
+from propensity.trying.duel import (
+    Duel,
+    TodaysList,
+    compare_lists,
+    read_todays_list,
+)
 from propensity.trying.first_look.scores import best_first
+from propensity.trying.sentences import did_of
 from propensity.trying.tables import Step
 from propensity.usecases import UseCase
 from propensity.usecases.costs import TIB, price_of
@@ -170,6 +178,7 @@ class TriedExport:
     Attributes:
         people: Users as of the trial's date with their probabilities, the best first.
         bytes_read: Of the export; ``bytes_billed`` also counts the temporary tables.
+        duel: Its list beside today's, if there is one.
     """
 
     trial: ExportTrial
@@ -178,6 +187,7 @@ class TriedExport:
     people: pd.DataFrame
     bytes_read: int
     bytes_billed: int
+    duel: Duel | None
 
     @property
     def sentences(self) -> list[str]:
@@ -228,6 +238,7 @@ class TriedExport:
             template="export.html",
             name="trial of an export",
             sentences=self.sentences,
+            duel=self.duel,
         )
 
 
@@ -236,6 +247,7 @@ def try_export(
     *,
     jobs_in: str | None,
     label_event: str | None = None,
+    against: str | None = None,
     agrees: Callable[[str], bool],
     now: datetime,
     say: Callable[[str], None],
@@ -250,17 +262,22 @@ def try_export(
         jobs_in: The project whose jobs read it; None for GOOGLE_CLOUD_PROJECT, or that
             of the export.
         label_event: The event to predict; None for the setting's, or a purchase.
+        against: The list that somebody makes today, as ``read_todays_list`` takes it.
         agrees: Is asked whether to read more than BigQuery's free month, for the price
             in the text.
         now: Says which streamed tables are complete.
         say: Tells the price, before anything is read.
     """
     with open_trial(target, label_event, jobs_in=jobs_in, now=now) as trial:
-        return train_here(trial, agrees=agrees, say=say, step=step, watched=watched)
+        todays = None if against is None else _todays_list(trial, against)
+        return train_here(
+            trial, todays, agrees=agrees, say=say, step=step, watched=watched
+        )
 
 
 def train_here(
     trial: ExportTrial,
+    todays: TodaysList | None = None,
     *,
     agrees: Callable[[str], bool],
     say: Callable[[str], None],
@@ -286,7 +303,7 @@ def train_here(
     with step(f"reading {plural(len(trial.days), 'day')} of {trial.export.name}"):
         bytes_read = read_days(bounded)
     _check_conversions(bounded)
-    return _tried(bounded, bytes_read=bytes_read, step=step, watched=watched)
+    return _tried(bounded, todays, bytes_read=bytes_read, step=step, watched=watched)
 
 
 @contextlib.contextmanager
@@ -554,7 +571,12 @@ def _check_conversions(trial: ExportTrial) -> None:
 
 
 def _tried(
-    trial: ExportTrial, *, bytes_read: int, step: Step, watched: Watched
+    trial: ExportTrial,
+    todays: TodaysList | None,
+    *,
+    bytes_read: int,
+    step: Step,
+    watched: Watched,
 ) -> TriedExport:
     settings = trial.settings
     use_case = trial.use_case
@@ -574,6 +596,7 @@ def _tried(
         trained = training.run()
         verdict = gate.compare(trained, None)
         valued = value.train_value(trained, task.features, seed=settings.seed)
+    duel = None if todays is None else _duel(trial, trained, todays)
     with step(f"scoring users as of {trial.as_of}"):
         people = scored(trial, trained)
     origin = Origin(
@@ -592,6 +615,32 @@ def _tried(
         people=people,
         bytes_read=bytes_read,
         bytes_billed=trial.warehouse.bytes_billed,
+        duel=duel,
+    )
+
+
+def _todays_list(trial: ExportTrial, against: str) -> TodaysList:
+    features = {}
+    for name, kind in trial.use_case.features.items():
+        features[name] = Feature(kind=kind)
+    names = {name: name for name in features}
+    return read_todays_list(against, features, names, user="user_id", time="as_of")
+
+
+def _duel(trial: ExportTrial, trained: Trained, todays: TodaysList) -> Duel:
+    """Compare the model's list with today's, with what their users paid."""
+    rows, score, _ = trained.judged_forward()
+    dates = rows.rows["as_of"].to_pylist()
+    paid = paid_by_date(trial, sorted(set(dates)))
+    amounts = []
+    for as_of, user in zip(dates, rows.rows["user_id"].to_pylist(), strict=True):
+        amounts.append(paid[as_of].get(user, 0.0))
+    return compare_lists(
+        rows,
+        score,
+        todays,
+        outcome=did_of(event_of(trial)),
+        amounts=None if None in amounts else np.array(amounts),
     )
 
 

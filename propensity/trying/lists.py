@@ -475,6 +475,8 @@ def try_and_list(
             control = draw_control(share, scores.parent)
     tried = try_export(target, **arguments)
     answer = told(tried)
+    duel = tried.duel
+    answer["against"] = None if duel is None else duel.plain()
     answer |= {"report": str(report), "scores": None, "listed": 0}
     answer |= {"provable": "", "key": ""}
     if scores is not None:

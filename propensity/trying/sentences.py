@@ -18,6 +18,8 @@ def tried_export(answer: Mapping[str, Any]) -> str:
     would = "would" if answer["would_go_live"] else "would not"
     lines = [f"{answer['claim']}.", f"It {would} go live: {answer['verdict']}."]
     lines += [f"{note}." for note in answer["notes"]]
+    if answer["against"]:
+        lines.append(answer["against"]["sentence"])
     lines.append(f"The report is in {answer['report']}.")
     if answer["scores"]:
         listed = plural(answer["listed"], "user")

@@ -20,6 +20,7 @@ from propensity.settings import GIB, Settings
 from propensity.spreadsheet import csv_of
 from propensity.statements import statement
 from propensity.table_files import files as table_files
+from propensity.trying.duel import Duel, compare_look, read_todays_list
 from propensity.trying.first_look.experiment import ExperimentLook, try_experiment
 from propensity.trying.first_look.reading import read_table
 from propensity.trying.first_look.scores import RowsToScore
@@ -48,8 +49,9 @@ def try_file(
     step: Step,
     watched: Watched,
     candidates: Path | None = None,
+    against: str | None = None,
     **chosen: Any,
-) -> tuple[FirstLook, int]:
+) -> tuple[FirstLook, Duel | None, int]:
     """
     Have a first look at a file or a table of BigQuery, and write the report.
 
@@ -58,11 +60,12 @@ def try_file(
         scores: The file to write the list to, if there is to be one.
         rows: Whom it lists, as ``target``; None for the target's open rows.
         candidates: A ``usecase.toml`` with those to choose from; None for the usual.
+        against: The list that somebody makes today, as ``read_todays_list`` takes it.
         chosen: As ``try_table`` takes them.
 
     Returns:
         What the table can predict; with a list, without columns that may know the
-        outcome. How many users the list has.
+        outcome. Its list beside today's, if there is one. How many users the list has.
     """
     _check_files(target, rows, report=report, scores=scores)
     if candidates is not None:
@@ -75,6 +78,11 @@ def try_file(
         read = read_table(table, name=file.name, **chosen)
     # The file itself is not kept.
     del table
+    todays = None
+    if against is not None:
+        todays = read_todays_list(
+            against, read.features, read.columns, user=read.user, time=read.time
+        )
     to_score = file if rows is None else Path(rows)
     if scores is not None:
         # Faults of these rows are said before the training, which takes a minute.
@@ -82,13 +90,15 @@ def try_file(
             RowsToScore.of(read, new_rows)
     with table_files.named(file), step(f"training on {len(read.rows):,} rows"):
         look = look_at_table(read, watched)
+        duel = None if todays is None else compare_look(look, todays)
         if scores is not None:
             look = look.without_leaks
     listed = None
     if scores is not None:
         with table_files.named(to_score), step("scoring the list"):
             listed = look.scores(new_rows).round({"probability": 6})
-    return look, _write(look.page(), listed, report=report, scores=scores)
+    count = _write(look.page(duel=duel), listed, report=report, scores=scores)
+    return look, duel, count
 
 
 def try_experiment_file(

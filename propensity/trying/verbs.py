@@ -131,6 +131,12 @@ def _file(flag: str, help_text: str, *, shown: str | None = None) -> Decorator[A
 @_file(
     "--judge", "Say what contacting a list brought, by TARGET: the export, or orders."
 )
+@click.option(
+    "--against",
+    metavar="RULE",
+    help="Your list of today, to compare with: 'recency_days < 90', or a file with a "
+    "day in each row.",
+)
 @_column("--amount", "Column of orders with what was paid.")
 @click.option(
     "--folder",
@@ -229,7 +235,9 @@ def _table(target: str, **options: Any) -> Spoken:
     from propensity.cli.progress import announced, watched
     from propensity.trying import tables
 
-    look, listed = tables.try_file(target, step=announced, watched=watched, **options)
+    look, duel, listed = tables.try_file(
+        target, step=announced, watched=watched, **options
+    )
     card = look.card.plain()
     answer = {
         "kinds": look.kinds,
@@ -239,8 +247,10 @@ def _table(target: str, **options: Any) -> Spoken:
         "tells_nothing": look.tells_nothing,
         "metrics": card["metrics"],
         "baseline": card["baseline"],
+        "against": None if duel is None else duel.plain(),
     }
-    return _told(look, answer, listed, options)
+    told = repr(look) if duel is None else f"{look!r}\n{duel.sentence}"
+    return _told(told, answer, listed, options)
 
 
 def _experiment(target: str, *, outcomes: str | None, **options: Any) -> Spoken:
@@ -251,15 +261,15 @@ def _experiment(target: str, *, outcomes: str | None, **options: Any) -> Spoken:
         options["label"] = [name.strip() for name in outcomes.split(",")]
     look, listed = tables.try_experiment_file(target, step=announced, **options)
     answer = {"arms": look.plain_arms(), "left_out": look.left_out}
-    return _told(look, answer, listed, options)
+    return _told(repr(look), answer, listed, options)
 
 
 def _told(
-    look: object, answer: Mapping[str, Any], listed: int, options: Mapping[str, Any]
+    look: str, answer: Mapping[str, Any], listed: int, options: Mapping[str, Any]
 ) -> Spoken:
     """Print what a look says and where its files are, and return the whole answer."""
     scores = options["scores"]
-    tell(repr(look))
+    tell(look)
     say(f"The report is in {options['report']}")
     is_written = scores is not None and listed > 0
     if is_written:
@@ -375,7 +385,7 @@ _EXPORT = ("control", "jobs_in", "label_event", "is_agreed")
 
 TABLE = Kind(
     noun="a table, unless --treatment names the column of an experiment",
-    takes=_FILES + _COLUMNS + _TIMES + ("candidates",),
+    takes=_FILES + _COLUMNS + _TIMES + ("candidates", "against"),
     needs={"rows": "scores"},
     run=_table,
 )
@@ -393,7 +403,7 @@ EXPERIMENT = Kind(
 )
 EXPORTED = Kind(
     noun="an export, project.dataset",
-    takes=("report", "scores") + _EXPORT,
+    takes=("report", "scores", "against") + _EXPORT,
     needs={"control": "scores"},
     run=_export,
 )

@@ -123,5 +123,5 @@ def test_the_page_for_notebooks_prints_what_it_says(folder, capsys):
     [cell] = blocks("docs/notebook.ipynb", "py")
     exec(cell, {})
 
-    [expected] = blocks("docs/first-look.md", "text")
+    expected = blocks("docs/first-look.md", "text")[0]
     assert worded(capsys.readouterr().out) == worded(expected)

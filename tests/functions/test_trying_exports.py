@@ -107,6 +107,19 @@ def test_probabilities_are_those_of_a_deployed_training_of_that_date():
     assert before == after
 
 
+def test_the_list_of_an_export_is_compared_with_todays():
+    """By a rule of a feature, as of each tested date; money waits for 40 buyers each
+    that only one of the lists has."""
+    trial = tried(shops.a_shop(), shops.EXPORT, against="purchase_recency_days < 30")
+    rows, _, _ = trial.trained.judged_forward()
+    listed = rows.rows.to_pandas().query("purchase_recency_days < 30")
+
+    assert trial.duel.listed == len(listed)
+    assert trial.duel.found_on_both + trial.duel.found_today == listed["label"].sum()
+    assert trial.duel.paid is None
+    assert "Both lists have 128; 88 are on both" in trial.page()
+
+
 @pytest.fixture(scope="module")
 def long_ago() -> TriedExport:
     """The trial of an export with the columns of 2020, which ended years ago."""

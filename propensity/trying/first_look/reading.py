@@ -20,7 +20,13 @@ from propensity.learning.rows import in_order
 from propensity.learning.task import MEAN, RESERVED, Baseline, Candidate, Task
 from propensity.pages.words import percent, plural
 from propensity.suggestions import instead
-from propensity.table_files.column import Feature, have_decimal_commas, one_form
+from propensity.table_files.column import (
+    Feature,
+    by_their_clock,
+    have_decimal_commas,
+    is_moments,
+    one_form,
+)
 from propensity.table_files.texts import refuse, texts
 from propensity.timeframe import FEWEST_SNAPSHOTS, Timeframe
 from propensity.trying.first_look import columns
@@ -28,6 +34,9 @@ from propensity.trying.first_look.columns import Steps
 
 # If this many outcomes are expected and none is there, it is not by chance.
 EXPECTED = 10
+# The column of a training's rows that says when each was true, where that is a moment.
+ROW_TIME = "row_time"
+_RESERVED = RESERVED | {ROW_TIME}
 ADVICE = "Add older rows, or rows of more users"
 
 
@@ -116,7 +125,7 @@ def names_in_training(features: Mapping[str, Feature]) -> Mapping[str, str]:
     names = {}
     for column, feature in features.items():
         name = column
-        while name.lower() in RESERVED or (name != column and name in features):
+        while name.lower() in _RESERVED or (name != column and name in features):
             name += "_"
         if feature.kind:
             names[name] = column
@@ -188,6 +197,8 @@ def read_table(
         "label": pa.array(labels.astype("int8")),
         "weight": pa.array(np.ones(len(labels))),
     }
+    if is_moments(times):
+        rows[ROW_TIME] = pa.array(by_their_clock(times))
     for feature, column in names.items():
         rows[feature] = features[column].array
         features[column] = replace(features[column], values=None)

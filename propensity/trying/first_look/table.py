@@ -237,9 +237,9 @@ class FirstLook:
             self.live, self.table.task.features, features, training_rows=training_rows
         )
 
-    def page(self) -> str:
-        """Write the model report, an HTML page."""
-        return version_page(self.card)
+    def page(self, *, duel: object = None) -> str:
+        """Write the model report, an HTML page, with a ``duel`` if there is one."""
+        return version_page(self.card, duel=duel)
 
     def __repr__(self) -> str:
         return "\n".join(self.lines)
