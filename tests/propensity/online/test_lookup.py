@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -22,6 +22,7 @@ from propensity.tables.models import PREDICTIONS
 from propensity.tables.stream import SUPPRESSED_USERS
 from tests.support.clocks import ManualClock
 from tests.support.deployment import KEY, Deployment
+from tests.support.programs import ROOT
 from tests.support.rows import put
 
 TODAY = date(2026, 3, 3)
@@ -177,6 +178,21 @@ async def test_an_answer_says_whether_it_is_stale(site, lookups):
     answers = [await ask(lookups, today=day) for day in days]
 
     assert [answer["stale"] for answer in answers] == [False, False, True]
+
+
+def test_a_list_by_hand_has_the_newest_probabilities_of_one_use_case(site):
+    """Defect: the page's statement listed those of all use cases, and of users who were
+    scored years ago."""
+    today = datetime.now(UTC).date()
+    put(site.warehouse, "ana", as_of=today)
+    put(site.warehouse, "ben", as_of=today, use_case="ga4_value", probability=0.9)
+    put(site.warehouse, "eve", as_of=today - 365 * DAY, probability=0.9)
+    page = (ROOT / "docs/operate.md").read_text()
+    _, _, section = page.partition("## A region is down")
+    statement = section.partition("```sql\n")[2].partition("```")[0]
+
+    [listed] = site.warehouse.rows(statement.replace("propensity.", ""))
+    assert listed["user_id"] == "ana"
 
 
 async def test_an_answer_of_a_suppressed_user_is_that_of_an_unknown_one(
