@@ -88,7 +88,7 @@ format: $(STAMP) ## write the code as `make check` asks for it
 	@$(BIN)/ruff check --fix --quiet . || true
 	@$(BIN)/ruff format --quiet .
 
-bench: setup ## run benchmarks, or ONLY="NAME …" (docs/benchmarks.md), and write one table, OUT=.local/bench.md
+bench: setup ## run benchmarks, or ONLY="NAME …" (docs/measured.md), and write one table, OUT=.local/bench.md
 	@$(BIN)/python -m benchmarks $${ONLY:-} --out "$${OUT:-.local/bench.md}"
 
 docs: $(STAMP) ## write the pages that are made from the code

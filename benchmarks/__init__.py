@@ -1,1 +1,1 @@
-"""Speed and quality beside an alternative, in one run: docs/benchmarks.md."""
+"""Speed and quality beside an alternative, in one run: docs/measured.md."""

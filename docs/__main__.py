@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from docs import measured, openapi, reference, resources
+from docs import llms, measured, openapi, reference, resources
 
 FOLDER = Path(__file__).resolve().parent
 # These functions write what stands between two comments of a page.
@@ -43,3 +43,5 @@ if __name__ == "__main__":
         print(f"wrote {part} in docs/{name}")
     (FOLDER / "openapi.yaml").write_text(openapi.page(), "utf-8")
     print("wrote docs/openapi.yaml")
+    (FOLDER.parent / "llms.txt").write_text(llms.page(), "utf-8")
+    print("wrote llms.txt")

@@ -6,6 +6,7 @@ Nothing that is deployed imports it, and no deploy holds it.
 ``program``   the program of a wheel; begin here
 ``verbs``     the command ``try``; ``usecase_verbs``: the one that writes a use case
 ``sentences``    what people read of their answers
+``example``   the table that comes along
 ``tables``    a file or a table of BigQuery, an experiment, and their lists
 ``duel``      their list beside the one that somebody makes today
 ``use_case``  a use case, on the rows of a deployment
@@ -16,5 +17,5 @@ Nothing that is deployed imports it, and no deploy holds it.
 ``new_use_case``    the folder of a new use case, from ``templates/``
 
 It may import all other rooms. Tests: ``tests/propensity/trying``,
-``tests/functions/test_trying.py``.
+``tests/functions/test_trying.py``, ``test_trying_example.py``.
 """

@@ -14,6 +14,7 @@ from click.core import ParameterSource
 from propensity.cli.answers import Spoken, command, say, spoken, tell
 from propensity.cli.options import FILE, Count, Decorator, check_target, read_day
 from propensity.ids import EXPORT
+from propensity.trying import example
 from propensity.trying import sentences as texts
 
 
@@ -51,9 +52,19 @@ def _file(flag: str, help_text: str, *, shown: str | None = None) -> Decorator[A
 
 
 @command(
-    "propensity try churn.csv --user customer --time month --label churned", name="try"
+    "propensity try --example",
+    "propensity try churn.csv --user customer --time month --label churned",
+    name="try",
 )
-@click.argument("target", help="A file, project.dataset.table or use case.")
+@click.argument(
+    "target", required=False, help="A file, project.dataset.table or use case."
+)
+@click.option(
+    "--example",
+    "is_example",
+    is_flag=True,
+    help="Write churn.csv, a table of made-up customers, here, and try it.",
+)
 @_column("--user", "Column that names the user.")
 @_column("--time", "Column that says when a row was true.")
 @_column("--label", "Column with the outcome: 1 or 0.")
@@ -162,7 +173,7 @@ def _file(flag: str, help_text: str, *, shown: str | None = None) -> Decorator[A
     type=click.FloatRange(min=0, max=1),
     help="Share of the sums that is left, from 0 to 1.",
 )
-def trying(*, target: str, **options: Any) -> Spoken:
+def trying(*, target: str | None, is_example: bool, **options: Any) -> Spoken:
     """
     Show what a table, an export or a use case predicts.
 
@@ -192,6 +203,10 @@ def trying(*, target: str, **options: Any) -> Spoken:
     --scores with --rows lists other users in this order. --cost-per-contact and
     --margin say whether it paid.
     """
+    if is_example:
+        return _example(target, options)
+    if target is None:
+        raise click.UsageError("TARGET is missing; for a table to try, --example")
     check_target(target)
     kind = _kind_of(target, options)
     _check_options(kind, options)
@@ -199,6 +214,24 @@ def trying(*, target: str, **options: Any) -> Spoken:
         options["report"] = Path(f"try-{Path(target).name}.html")
     taken = {name: options[name] for name in kind.takes}
     return kind.run(target, **taken)
+
+
+def _example(target: str | None, options: Mapping[str, Any]) -> Spoken:
+    """Try the table that comes along, as a person would type it."""
+    _check_options(EXAMPLE, options)
+    if target is not None:
+        raise click.UsageError(f"{target} is not for {EXAMPLE.noun}")
+    example.write_example()
+    words = ["propensity", "try", str(example.FILE)]
+    for name, value in example.OPTIONS.items():
+        words += [f"--{name}", str(value)]
+    say(f"$ {' '.join(words)}")
+    report = Path(f"try-{example.FILE}.html")
+    taken = {name: options[name] for name in TABLE.takes}
+    taken.update(example.OPTIONS, report=report)
+    answer = TABLE.run(str(example.FILE), **taken)
+    say(f"Next: open {report} in a browser. Then try a file of yours, as above")
+    return answer
 
 
 def _kind_of(target: str, options: Mapping[str, Any]) -> Kind:
@@ -383,6 +416,9 @@ _TIMES = ("time", "horizon_days", "test_times", "plans")
 _PROFIT = ("cost_per_contact", "margin")
 _EXPORT = ("control", "jobs_in", "label_event", "is_agreed")
 
+EXAMPLE = Kind(
+    noun="--example, which tries a table of its own", takes=(), run=lambda: Spoken({})
+)
 TABLE = Kind(
     noun="a table, unless --treatment names the column of an experiment",
     takes=_FILES + _COLUMNS + _TIMES + ("candidates", "against"),

@@ -19,7 +19,6 @@ from local.venvs import REQUIREMENTS, uv
 from propensity.ga4.view import LATER_COLUMNS
 from tests.docs.pages import blocks, text, worded
 from tests.functions.test_trying_exports import LONG_AGO
-from tests.propensity.trying.first_look.tables import customers
 from tests.support import shop
 from tests.support.programs import execute
 from tests.support.proxy import Asked, Proxy
@@ -82,16 +81,18 @@ def test_uvx_runs_it_without_an_installation(wheel, tmp_path, monkeypatch):
 
 
 def test_a_table_is_tried_in_an_empty_home(propensity, installed, tmp_path):
-    """By the page's first command, and by the cells for Colab and Kaggle as they stand.
+    """By the README's first command, and the cells for Colab and Kaggle as they stand.
     What a wheel lacks is said with where it is."""
-    customers().to_csv(tmp_path / "churn.csv", index=False)
-    printed = propensity(*TYPED.findall(text("docs/first-look.md"))[0].split()).stdout
+    (tmp_path / ".venv").symlink_to(installed.parent)
+    first = ".venv/bin/propensity " + TYPED.findall(text("README.md"))[0]
+    environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    printed = execute(["bash", "-c", first], cwd=tmp_path, env=environment).stdout
     cells = [*blocks(PAGE, "python"), "print(look)"]
     run = [installed / "python", "-c", RUNNER, json.dumps(cells)]
     looked = execute(run, cwd=tmp_path).stdout
     tried = propensity("try", "ga4_purchase", status=1).stderr
 
-    assert worded(printed) == worded(blocks("docs/first-look.md", "text")[0])
+    assert worded(printed) == worded(blocks("README.md", "text")[0])
     assert (tmp_path / "try-churn.csv.html").exists()
     assert looked.startswith("Table    1,080 rows")
     assert "in a clone after `make setup`" in tried
@@ -109,20 +110,6 @@ def test_the_cells_of_the_notebooks_page_run_in_an_empty_environment(wheel, tmp_
     looked = execute([python, "-c", RUNNER, json.dumps(cells)], cwd=tmp_path).stdout
 
     assert looked.startswith("Table    1,080 rows")
-
-
-def test_the_first_command_of_the_readme_runs_as_it_is_written(installed, tmp_path):
-    """In a folder whose .venv has the wheel alone."""
-    table = customers()
-    table.loc[table.index[-30:], "churned"] = None
-    table.to_csv(tmp_path / "churn.csv", index=False)
-    (tmp_path / ".venv").symlink_to(installed.parent)
-    first = ".venv/bin/propensity " + TYPED.findall(text("README.md"))[0]
-    environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
-    done = execute(["bash", "-c", first], cwd=tmp_path, env=environment)
-
-    assert done.stdout.startswith("Table ")
-    assert (tmp_path / "try-churn.csv.html").exists()
 
 
 @pytest.mark.parametrize("page", [PAGE, "docs/try-your-export.md"])

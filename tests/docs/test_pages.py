@@ -78,6 +78,15 @@ class TestPages:
         assert {*whole()["paths"]} == {path_of("get_proba"), path_of("score")}
         assert text("docs/openapi.yaml") == program.openapi.page(), "run `make docs`"
 
+    def test_programs_find_the_pages_that_people_find(self):
+        """Each page is in the list, but those of a deployment's own repository."""
+        listed = program.llms.page()
+        folders = ("deploy/", ".github/")
+        pages = {page for page in PAGES if not page.startswith(folders)}
+
+        assert text("llms.txt") == listed, "run `make docs`"
+        assert pages - {*LINK.findall(listed)} == {"docs/README.md", "SECURITY.md"}
+
     @pytest.mark.parametrize(("page", "part"), program.PARTS)
     def test_a_generated_part_of_a_page_is_up_to_date(self, page, part):
         written = program.PARTS[page, part]()
