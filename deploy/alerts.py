@@ -46,15 +46,10 @@ FREQUENT = (
     "query_too_expensive",
     "score_shift",
 )
-# Outcomes after which the scheduler calls again, or another alert tells more.
-EXPECTED = (
-    "run_in_progress",
-    "export_late",
-    "digest_unfinished",
-    "conflict",
-    "audience_waits",
-    "audience_stopped",
-)
+# Outcomes of a run beside another one, or of which another alert tells more.
+EXPECTED = ("run_in_progress", "conflict", "audience_waits", "audience_stopped")
+# Those after which the scheduler calls again, as long as it has attempts.
+RETRIED = ("unavailable", "quota_exceeded", "export_late", "digest_unfinished")
 SEVERE = ("ERROR", "CRITICAL", "ALERT", "EMERGENCY")
 
 # A field of an entry of the log, an operator, and the value, or those that it may have.
@@ -70,7 +65,8 @@ class Policy:
         alert: Its alert, by the name of the section of ``PAGE``.
         lines: What lines of functions and training jobs meet that raise it, by their
             fields.
-        killed: What entries of others meet that do, in one of these ways.
+        given_up: What lines meet, in one of these ways, if no attempt is left.
+        killed: What entries of others meet that raise it, in one of these ways.
         pause_s: For so long Google sends no second mail about a line.
         metric: Filter of a metric, ``above`` and more, as ``alerts.tf`` reads it.
         use_case: Which use case it is about; empty for all others, or for none.
@@ -79,6 +75,7 @@ class Policy:
     alert: str
     title: str
     lines: tuple[Condition, ...] = ()
+    given_up: tuple[tuple[Condition, ...], ...] = ()
     killed: tuple[tuple[Condition, ...], ...] = ()
     pause_s: int = DAILY_S
     metric: Mapping[str, Any] = field(default_factory=dict)
@@ -102,6 +99,7 @@ def policies(d: DeploymentSettings) -> Iterator[Policy]:
         yield from _of_runs(d, use_case)
     for use_case in d.use_cases:
         yield from _of_ages(d, use_case)
+    yield from _of_exports(d)
     yield Policy(
         alert="events_refused",
         title="events were refused",
@@ -126,7 +124,15 @@ def _of_runs(d: DeploymentSettings, use_case: str) -> Iterator[Policy]:
     about: Condition = ("use_case", "=", use_case)
     if not use_case:
         about = ("use_case", "NOT =", d.use_cases)
-    scheduled = [function.target for function in functions.load() if function.schedule]
+    scheduled = list[str]()
+    given_up = list[tuple[Condition, ...]]()
+    for function in functions.load():
+        if function.schedule:
+            scheduled.append(function.target)
+            failed: Condition = ("outcome", "=", RETRIED)
+            is_last = ("waited_s", ">=", function.schedule.attempts_s)
+            name = camel(function.target)
+            given_up.append((about, ("function", "=", name), failed, is_last))
     yield Policy(
         alert="run_failed",
         title="a run failed",
@@ -134,10 +140,11 @@ def _of_runs(d: DeploymentSettings, use_case: str) -> Iterator[Policy]:
             about,
             ("function", "=", tuple(map(camel, scheduled))),
             ("status", ">=", 400),
-            ("outcome", "NOT =", EXPECTED),
+            ("outcome", "NOT =", EXPECTED + RETRIED),
             # Predictions before the first training.
             ("is_trained", "NOT =", False),
         ),
+        given_up=tuple(given_up),
         killed=_killed(d, use_case, scheduled),
         pause_s=AT_ONCE_S,
         use_case=use_case,
@@ -162,10 +169,6 @@ def _of_runs(d: DeploymentSettings, use_case: str) -> Iterator[Policy]:
         "evaluation_missing": (
             "predictions ran without the week's evaluation",
             (("function", "=", "predictions"), ("evaluation_missing", "=", True)),
-        ),
-        "export_stopped": (
-            "the GA4 export has stopped",
-            (("export_age_days", ">", EXPORT_STOPPED_DAYS),),
         ),
         "no_index": (
             "lookups are queries, without an index",
@@ -204,17 +207,39 @@ def _killed(
             ("resource.type", "=", "cloud_run_job"),
             severe,
             ("resource.labels.job_name", "=", f"{d.prefix}-training-job{job}"),
+            # It asks again itself after some of its own lines.
+            ("jsonPayload.outcome", "NOT :", "*"),
         )
         return clock, training
-    # Killed for its memory, a function answers 503 and writes nothing.
+    # Killed for its memory, a function answers 503 and writes nothing. It is called
+    # again, and another alert tells that no run of it was done, if there is one.
+    silent = scheduled
+    if any(function.target == "compact_features" for function in d.functions):
+        silent = [target for target in scheduled if target not in KINDS]
     log = f"projects/{d.project}/logs/run.googleapis.com%2Fvarlog%2Fsystem"
     service = (
         ("resource.type", "=", "cloud_run_revision"),
         severe,
         ("logName", "=", log),
-        ("resource.labels.service_name", "=", tuple(map(d.name, scheduled))),
+        ("resource.labels.service_name", "=", tuple(map(d.name, silent))),
     )
     return clock, service
+
+
+def _of_exports(d: DeploymentSettings) -> Iterator[Policy]:
+    """Yield a policy for each export, of all use cases that read it."""
+    for export, use_cases in usecases.by_export(d.settings, d.loaded):
+        names = tuple(use_case.name for use_case in use_cases)
+        if export.ga4_dataset and names:
+            yield Policy(
+                alert="export_stopped",
+                title="the GA4 export has stopped",
+                lines=(
+                    ("use_case", "=", names),
+                    ("export_age_days", ">", EXPORT_STOPPED_DAYS),
+                ),
+                use_case=names[0],
+            )
 
 
 def _of_ages(d: DeploymentSettings, use_case: str) -> Iterator[Policy]:
@@ -250,8 +275,9 @@ def log_filter(policy: Policy, d: DeploymentSettings) -> str:
     binds closer than AND."""
     service = f'resource.labels.service_name=~"^{d.prefix}-"'
     ours = f'({service} OR resource.labels.job_name=~"^{d.prefix}-")'
-    lines = _all(policy.lines, within="jsonPayload.")
-    parts = [f"{ours} AND {lines}"]
+    parts = list[str]()
+    for conditions in (policy.lines,) + policy.given_up:
+        parts.append(f"{ours} AND {_all(conditions, within='jsonPayload.')}")
     for conditions in policy.killed:
         parts.append(_all(conditions))
     if len(parts) == 1:
@@ -263,7 +289,7 @@ def _all(conditions: tuple[Condition, ...], within: str = "") -> str:
     texts = []
     for name, operator, value in conditions:
         text = json.dumps(value)
-        if operator == ":":
+        if operator.endswith(":"):
             text = value
         elif isinstance(value, tuple):
             text = "(" + " OR ".join(json.dumps(each) for each in value) + ")"

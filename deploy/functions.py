@@ -73,6 +73,17 @@ class Schedule:
     def cron(self) -> str:
         return self.flags["schedule"]
 
+    @property
+    def attempts_s(self) -> int:
+        """Return the seconds of all pauses until Cloud Scheduler's last attempt."""
+        pause_s = int(self.flags["min-backoff"].rstrip("s"))
+        longest_s = int(self.flags["max-backoff"].rstrip("s"))
+        total_s = 0
+        for _ in range(int(self.flags["max-retry-attempts"])):
+            total_s += min(pause_s, longest_s)
+            pause_s *= 2
+        return total_s
+
     def called_for(self, use_cases: Iterable[UseCase]) -> list[str]:
         """Return the names of use cases that it calls for; none if it calls once."""
         return [

@@ -67,12 +67,18 @@ class Indexes:
                 # Predictions change each day or week, and each has its date.
                 keeps=True,
                 clock=self._clock,
-                on_error=lambda error: warn(use_case, f"index not read: {error}"),
+                on_error=lambda error: self._not_read(use_case, error),
             )
         try:
             return (await followed.current()).index
         except errors.PropensityError:
             return None
+
+    def _not_read(self, use_case: str, error: Exception) -> None:
+        """Log that an index could not be followed; the last one answers on."""
+        last = self._followed[use_case].last
+        outcome = "index_kept" if last and last.index else "no_index"
+        warn(use_case, f"index not read: {error}", outcome=outcome)
 
     def _load(self, use_case: str) -> Loaded:
         """Return what the pointer leads to now, in a thread."""
@@ -121,6 +127,6 @@ class Indexes:
             return Index(path)
 
 
-def warn(use_case: str, message: str) -> None:
-    """Log that lookups of a use case are queries now."""
-    log("WARNING", message, function=FUNCTION, use_case=use_case, outcome="no_index")
+def warn(use_case: str, message: str, *, outcome: str = "no_index") -> None:
+    """Log what is wrong with an index: by default, that lookups are queries now."""
+    log("WARNING", message, function=FUNCTION, use_case=use_case, outcome=outcome)

@@ -225,6 +225,7 @@ class Endpoint:
             "status": 200,
             # The same at each repetition of a call, if Cloud Scheduler keeps its word.
             "due": request.headers.get(DUE),
+            "waited_s": _waited_s(request.headers.get(DUE, ""), self.clock.now()),
             "bytes_billed": 0,
             **log.trace_of(request.headers.get("traceparent", "")),
         }
@@ -392,6 +393,16 @@ def _day_due(due: str, today: date) -> date:
         if day == today - DAY:
             return day
     return today
+
+
+def _waited_s(due: str, now: datetime) -> int | None:
+    """Return for how long a call has been due; None of one that nobody repeats."""
+    with contextlib.suppress(ValueError):
+        waited = now - moment_of(due)
+        # As in _day_due, a call by hand has a schedule that is years away.
+        if abs(waited) < DAY:
+            return int(waited.total_seconds())
+    return None
 
 
 def _as_of(value: object, today: date) -> date:

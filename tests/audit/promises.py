@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
-from deploy.alerts import EXPECTED
+from deploy.alerts import EXPECTED, RETRIED
 from propensity.streaming.features.compact import ages_of
 from propensity.tables.every import TABLES
 from tests.audit.faults import UNSURE
@@ -460,7 +460,7 @@ def raises_alert(line: Mapping[str, Any]) -> bool:
     if line.get("function") != "audiences":
         return False
     outcome = line.get("outcome")
-    failed = int(line.get("status") or 0) >= 400 and outcome not in EXPECTED
+    failed = int(line.get("status") or 0) >= 400 and outcome not in EXPECTED + RETRIED
     return outcome == "audience_stopped" or failed
 
 

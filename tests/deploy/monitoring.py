@@ -22,7 +22,8 @@ def raised(line: Mapping[str, Any], d: DeploymentSettings | None = None) -> set[
         d = configuration.of(SETTINGS)
     names = set()
     for policy in alerts.policies(d):
-        if policy.lines and are_met(policy.lines, line):
+        ways = (policy.lines,) + policy.given_up
+        if policy.lines and any(are_met(conditions, line) for conditions in ways):
             names.add(policy.name)
     return names
 

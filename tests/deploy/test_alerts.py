@@ -9,6 +9,7 @@ import pytest
 
 from deploy import alerts, configuration, functions
 from deploy.functions import ROOT
+from propensity.errors import PropensityError
 from tests.deploy.conftest import SETTINGS
 from tests.deploy.monitoring import are_met, raised
 
@@ -39,8 +40,6 @@ def of_line(function: str, outcome: str = "ok", **fields: Any) -> list[str]:
         ("predictions", {"bytes_billed": 10**12}, "bytes_billed_run"),
         ("predictions", {"evaluation_missing": True}, "evaluation_missing"),
         ("predictions", {"champion_age_days": 46}, "champion_age"),
-        ("predictions", {"export_age_days": 3}, "export_stopped"),
-        ("audiences", {"export_age_days": 3}, "export_stopped"),
         ("modelEvaluation", {"roc_auc": 0.59}, "roc_auc"),
         ("getProba", {"outcome": "no_index"}, "no_index"),
         ("compactFeatures", {"training_age_days": 32}, "run_missed_model_training"),
@@ -70,6 +69,9 @@ def test_a_line_of_no_scheduled_use_case_raises_an_alert_too():
         ("predictions", {"outcome": "export_late", "status": 503}),
         ("predictions", {"outcome": "digest_unfinished", "status": 503}),
         ("predictions", {"outcome": "conflict", "status": 409}),
+        ("predictions", {"outcome": "unavailable", "status": 503, "waited_s": 4_300}),
+        ("modelTraining", {"outcome": "quota_exceeded", "status": 503}),
+        ("getProba", {"outcome": "index_kept"}),
         ("predictions", {"export_age_days": 2}),
         ("predictions", {"outcome": "no_champion", "status": 409, "is_trained": False}),
         (
@@ -87,17 +89,61 @@ def test_nobody_is_mailed_for_what_is_expected(function, fields):
     assert of_line(function, **fields) == []
 
 
+@pytest.mark.parametrize("outcome", alerts.RETRIED)
+@pytest.mark.parametrize(
+    ("function", "last_s"),
+    [
+        ("modelTraining", 3 * 3_600),
+        ("predictions", 600 + 1_200 + 2_400 + 3_600),
+        ("audiences", 600 + 1_200 + 2_400 + 2 * 3_600),
+        ("overview", 300 + 600 + 3 * 1_200),
+    ],
+)
+def test_what_a_retry_may_mend_is_told_of_at_the_last_attempt(
+    function, last_s, outcome
+):
+    """Cloud Scheduler says of no attempt which one it is, but since when it is due."""
+    failed = {"outcome": outcome, "status": 503}
+    assert of_line(function, waited_s=last_s - 1, **failed) == []
+    assert of_line(function, waited_s=last_s, **failed) == [f"run_failed_{SHOP}"]
+
+
+def test_every_error_that_a_retry_may_mend_has_its_alert():
+    kinds = [PropensityError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    codes = {kind.code for kind in kinds if kind.retryable}
+
+    assert codes == set(alerts.RETRIED + alerts.EXPECTED) - {"audience_stopped"}
+
+
+def test_an_export_that_has_stopped_is_told_of_once():
+    """Not for each use case that reads it."""
+    told = set()
+    for use_case in (SHOP, VALUE):
+        told |= {*of_line("predictions", use_case=use_case, export_age_days=3)}
+
+    assert told == {f"export_stopped_{SHOP}"}
+
+
 @pytest.mark.parametrize(
     ("type_", "fields", "policies"),
     [
         ("cloud_scheduler_job", {"httpRequest.status": 500}, [f"run_failed_{SHOP}"]),
         ("cloud_scheduler_job", {"httpRequest.status": 503}, []),
         ("cloud_run_job", {}, [f"run_failed_{SHOP}"]),
-        ("cloud_run_revision", {}, ["run_failed"]),
+        ("cloud_run_job", {"jsonPayload.outcome": "unavailable"}, []),
+        ("cloud_run_revision", {}, []),
+        (
+            "cloud_run_revision",
+            {"resource.labels.service_name": "propensity-overview"},
+            ["run_failed"],
+        ),
     ],
 )
 def test_a_run_that_was_killed_is_told_of(type_, fields, policies):
-    """It writes no line: the scheduler, the job or the platform does."""
+    """It writes no line: the scheduler, the job or the platform does. An attempt that
+    is killed is repeated, and if none is done, the age of the newest run tells it."""
     entry = {
         "resource.type": type_,
         "severity": "ERROR",
@@ -178,7 +224,9 @@ def test_alerts_read_what_is_logged():
     """Each field is a word that the code writes, and each scheduled function fails."""
     files = [*(ROOT / "propensity").rglob("*.py"), *ROOT.glob("0*/*.py")]
     code = "\n".join(file.read_text() for file in files)
-    names = {name for policy in EVERY.values() for name, _, _ in policy.lines}
+    names = {"waited_s"}
+    for policy in EVERY.values():
+        names |= {name for name, _, _ in policy.lines}
 
     assert len(names) > 10
     for name in names:

@@ -9,6 +9,7 @@ import asyncio
 import json
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from msgspec.structs import asdict
@@ -151,22 +152,24 @@ async def test_indexes_in_trouble_heal(site, lookups, clock, change, capfd):
 
 
 async def test_indexes_stay_while_the_bucket_does_not_answer(
-    site, lookups, clock, reads, monkeypatch
+    site, lookups, clock, reads, capfd
 ):
     """However long that is: predictions change each week, and a lookup in the table is
-    slow and billed."""
+    slow and billed. The log says that they do, and nobody is mailed."""
     publish(site, 0.8125)
     assert await probability(lookups) == 0.8125
 
     def find(*_: Any, **__: Any) -> None:
         raise Unavailable("injected")
 
-    with monkeypatch.context() as context:
-        context.setattr(Artifacts, "find", find)
+    with patch.object(Artifacts, "find", find):
         for seconds in (190, 190, 100_000):
             clock.advance(seconds)
             assert await probability(lookups) == 0.8125
     assert reads == []
+    said = capfd.readouterr().err
+    assert '"index_kept"' in said
+    assert '"no_index"' not in said
     publish(site, 0.75)
     await until(lookups, clock, 0.75)
 

@@ -166,6 +166,7 @@ class TestLine:
             "severity": "INFO",
             "message": "ok",
             "due": "2026-03-02T17:00:00Z",
+            "waited_s": None,
             "function": "tested",
             "use_case": "ga4_purchase",
             "as_of": "2026-03-02",
@@ -176,6 +177,18 @@ class TestLine:
             "outcome": "ok",
             "status": 200,
         }
+
+    def test_the_line_says_for_how_long_a_call_has_been_due(self, function):
+        """Not of a call by hand, whose schedule is years away."""
+        for due in (
+            SYSTEM.now() - timedelta(hours=2),
+            datetime(2028, 2, 29, tzinfo=UTC),
+        ):
+            function.post(headers={"X-CloudScheduler-ScheduleTime": due.isoformat()})
+        repeated, by_hand = function.lines()
+
+        assert 7_200 <= repeated["waited_s"] < 7_300
+        assert by_hand["waited_s"] is None
 
     def test_the_line_of_a_failure_says_why(self, function):
         def fail(run):
