@@ -21,8 +21,9 @@ JOBS = "https://run.googleapis.com/v2/projects/$project/locations/$region/jobs"
 def deploy(shell: Shell, options: argparse.Namespace) -> None:
     """
     Deploy a function as deploy/functions.toml describes it; with the training also the
-    job in which deploy/operate.sh runs commands. deploy/setup.sh comes before it, and
-    after it the first time: then it lets in who may call.
+    job in which deploy/operate.sh runs commands, and those of trainings that there are.
+    deploy/setup.sh comes before it, and after it the first time: then it lets in who
+    may call.
 
       deploy/function.sh FUNCTION [--rebuild] [--dry-run] [--deployment FILE]
     --rebuild builds it anew though nothing of it has changed, for what Google has
@@ -64,6 +65,10 @@ def deploy(shell: Shell, options: argparse.Namespace) -> None:
         words = ["operate.py", "-", '["versions"]']
         size = ["--memory=8Gi", "--cpu=2"]
         _deploy_job(shell, shell.d.name(OPERATOR), words, account=OPERATOR, size=size)
+        there = [] if shell.is_dry else shell.ask("training_jobs").split()
+        for use_case in shell.d.called_for(function):
+            if _training_job(shell, use_case) in there:
+                _deploy_training(shell, function, use_case)
 
 
 def image_flags(
@@ -118,8 +123,8 @@ def schedule(shell: Shell, options: argparse.Namespace) -> None:
     for job, use_case in shell.d.calls(function).items():
         calls = _called(shell, job)
         if calls and calls.endswith(":run") and not options.function:
-            told = "starts a training job, and deploy/training_job.sh updates its image"
-            print(f"# {job} {told}. --function schedules the function again")
+            told = "starts a training job. --function schedules the function again"
+            print(f"# {job} {told}")
             continue
         shell.run(
             "schedule",
@@ -145,11 +150,8 @@ def train_in_jobs(shell: Shell, options: argparse.Namespace) -> None:
         return
     caller = ["--oauth-service-account-email=" + shell.names["account_scheduler"]]
     for start, use_case in shell.d.calls(function).items():
-        job = shell.d.name(f"training-job-{dashed(use_case)}")
-        # job.py repeats what may pass.
-        words = ["job.py", TRAINING, json.dumps({"use_case": use_case})]
-        size = [f"--{name}={function.flags[name]}" for name in ("memory", "cpu")]
-        _deploy_job(shell, job, words, account=TRAINING, size=size)
+        _deploy_training(shell, function, use_case)
+        job = _training_job(shell, use_case)
         shell.run("let_start", job=job)
         if options.schedule:
             [jobs] = shell.words(JOBS)
@@ -157,6 +159,19 @@ def train_in_jobs(shell: Shell, options: argparse.Namespace) -> None:
             times = _times(shell, function, use_case, is_there=is_there)
             uri = f"{jobs}/{job}:run"
             shell.run("schedule", job=start, **times, uri=uri, body="{}", caller=caller)
+
+
+def _training_job(shell: Shell, use_case: str) -> str:
+    return shell.d.name(f"training-job-{dashed(use_case)}")
+
+
+def _deploy_training(shell: Shell, function: Function, use_case: str) -> None:
+    """Deploy the job of a use case's trainings."""
+    # job.py repeats what may pass.
+    words = ["job.py", TRAINING, json.dumps({"use_case": use_case})]
+    size = [f"--{name}={function.flags[name]}" for name in ("memory", "cpu")]
+    job = _training_job(shell, use_case)
+    _deploy_job(shell, job, words, account=TRAINING, size=size)
 
 
 def _called(shell: Shell, job: str) -> str | None:
