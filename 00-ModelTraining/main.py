@@ -5,12 +5,9 @@
     scored events and their truths   -->
 
 Request   POST {"use_case", "as_of", "force", "trial"}, all optional
-Reads     the use case's source, audiences' members and plans (BigQuery), the champion
-          and an uploaded preprocessor
+Reads     the use case's source (BigQuery), the champion and an uploaded preprocessor
 Writes    models/<use case>/<version>/ (bucket), a row of ma_model_training_metadata,
           and the champion pointer where the model is not worse than the champion;
-          for audiences that ask for an order by effect, a row of ma_audience_effects
-          and, where it may be used, its model under effects/;
           a trial writes its report alone
 Answers   200 the new version and its metrics; 409 the same run is under way; 422 too
           little data; 424 a table is missing; 503 try again, or wait for the export
@@ -19,7 +16,7 @@ Answers   200 the new version and its metrics; 409 the same run is under way; 42
 import functions_framework
 
 from propensity.clock import SYSTEM
-from propensity.runs import effects, export, train
+from propensity.runs import export, train
 from propensity.runs.kinds import USERS, RowKind
 from propensity.runs.run import Answer, Endpoint, Run
 
@@ -43,6 +40,4 @@ def model_training(run: Run) -> Answer:
     challenger = train.train(run, kind, kind.rows(run))
     if run.trial:
         return {**train.report_trial(run, challenger), **export.answer(run)}
-    answer = train.publish_model(run, challenger)
-    looks = effects.publish_looks(run)
-    return {**answer, **effects.shown_looks(looks), **export.answer(run)}
+    return {**train.publish_model(run, challenger), **export.answer(run)}

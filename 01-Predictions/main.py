@@ -4,8 +4,7 @@
     export's days --> champion --> season --> features, scores --> tables --> index
 
 Request   POST {"use_case", "as_of", "force"}, all optional
-Reads     the use case's source, ma_model_evaluation, ma_audience_effects (BigQuery),
-          the champion and the models of effects (bucket)
+Reads     the use case's source, ma_model_evaluation (BigQuery), the champion (bucket)
 Writes    ma_predictions_runs: all scores, which ma_predictions_history shows once
           ma_publications says that the run has published them;
           ma_predictions_table: replaces rows of these users, adds new ones;

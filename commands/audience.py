@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -326,6 +327,39 @@ def _whole(pages: Iterable[Sequence[Member]], users: int) -> list[Member]:
             hint="Print them as CSV: leave --json and --excel out",
         )
     return list(chain.from_iterable(pages))
+
+
+@audience.command(epilog=example("propensity audience experiment winback --to w.csv"))
+@_NAME
+@click.option(
+    "--to",
+    "file",
+    required=True,
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The CSV to write.",
+)
+@click.option(
+    "--as-of",
+    type=read_day,
+    metavar="DAY",
+    show_default="today",
+    help="Use what was known on this day.",
+)
+@use_case()
+def experiment(audience: str, use_case: str | None, **options: Any) -> Any:
+    """
+    Write contacted users and the control group as a table for `propensity try`.
+
+    Each user is in it once, with the features of the date on which they joined, the
+    column group (contact or control) and the outcome, label, where that is final;
+    without suppressed users. `propensity try` says whom to contact by it, behind a
+    gate.
+    """
+    from offline.experiment import write_experiment
+
+    answer = write_experiment(audience, use_case=use_case, **options)
+    return spoken(answer, texts.experiment)
 
 
 @audience.command(epilog=example("propensity audience ledger winback"))

@@ -9,6 +9,7 @@ Programs that a person runs on a deployment; ``commands/`` reads their command l
 ``forget``              removes users, and takes them off the list of suppressed ones
 ``stopping``            stops audiences, and lets them go on
 ``user_rows``           finds which rows of a file are about users
+``experiment``          writes an audience's history for a trial of whom to contact
 ``dead_letters``        counts dead letters, and sends them again
 ``write_dashboard``     writes the pages about a deployment anywhere
 ``doctor``              finds the faults of a deployment

@@ -262,7 +262,7 @@ def test_a_choice_of_customers_who_were_away_is_taken_by_googles_own_analyzer(
     values = audience.parameters(use_case, SETTINGS, AS_OF)
     types = {key: type_of_parameter(key, value) for key, value in values.items()}
 
-    assert "added_value" in columns(text, relations, {**parameters_of(text), **types})
+    assert "left_out" in columns(text, relations, {**parameters_of(text), **types})
 
 
 @pytest.mark.parametrize("name", ["forget_count", "forget_rows"])

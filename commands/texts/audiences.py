@@ -8,7 +8,6 @@ from typing import Any
 
 from propensity.cli.tables import aligned, day_text
 from propensity.pages.words import (
-    about,
     amount,
     chosen_by,
     count,
@@ -61,8 +60,6 @@ def previewed(answer: Answer, *, effect: float | None, currency: str) -> str:
     ]
     if answer["members_before"] is not None:
         lines[-1] += f" The date before had {count(answer['members_before'])}."
-    if answer["order_reason"]:
-        lines.append(f"Order: {answer['order_reason']}.")
     if answer["explored"]:
         lines.append(f"Drawn at random: {plural(answer['explored'], 'member')}.")
     if answer["suppressed"]:
@@ -73,8 +70,6 @@ def previewed(answer: Answer, *, effect: float | None, currency: str) -> str:
         f"{count(answer['expected'])} are expected {infinitive(answer['outcome'])} "
         "even without being contacted."
     )
-    if answer["added_conversions"] is not None:
-        lines.append(_added(answer, currency))
     if answer["cost"] is not None:
         lines.append(f"Contacting them costs {amount(answer['cost'], currency)}.")
     if answer["validated"]:
@@ -93,13 +88,6 @@ def previewed(answer: Answer, *, effect: float | None, currency: str) -> str:
         lines += ["", f"All who may be members, the best first{unit}:"]
         lines.append(aligned(DECILES, rows))
     return "\n".join(lines)
-
-
-def _added(answer: Answer, currency: str) -> str:
-    text = f"Contacting them should add about {count(answer['added_conversions'])}"
-    if answer["added_value"] is None:
-        return f"{text} to that."
-    return f"{text} to that, and bring {about(answer['added_value'], currency)}."
 
 
 def _named(answer: Answer) -> str:
@@ -222,6 +210,17 @@ def _rejected(reasons: Mapping[str, int]) -> list[str]:
     for reason, users in reasons.items():
         parts.append(f"{users:,} {reason if reason else 'no reason'}")
     return [f"Rejected by the receiver: {', '.join(parts)}."]
+
+
+def experiment(answer: Answer) -> str:
+    """Say what an audience's history has, and how to try it."""
+    file = answer["file"]
+    contacted = plural(answer["contacted"], "contacted user")
+    return (
+        f"{file} has {contacted} and a control group of {count(answer['control'])}. "
+        f"See what contacting added:\npropensity try {file} --user user_id "
+        "--treatment group --control control --label label"
+    )
 
 
 def ledger(answer: Answer) -> str:

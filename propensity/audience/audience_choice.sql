@@ -5,15 +5,12 @@
 -- The control group is drawn by HMAC-SHA256 of what a person is known by (RFC 2104: two
 -- hashes, by the key and its pads), whose first sixteen digits are below its share; who
 -- was held out by an audience of the group stays in it.
--- By effect, users are left out whom contacting makes buy less, or brings less than it
--- costs. Users at random come first: about so large a share of the members, drawn by the
--- hash from all who may be one, so that they are the same in the next week.
--- Parameters: @by_effect BOOL, whether that is the order; @least FLOAT64, that
---   probability, if one is declared; @most INT64, the most members; @paid_for INT64, the
+-- Users at random come first: about so large a share of the members, drawn by the hash
+-- from all who may be one, so that they are the same in the next week.
+-- Parameters: @least FLOAT64, that probability, if one is declared; @most INT64, the most members; @paid_for INT64, the
 --   most who are treated; @read INT64, how many users are looked at, so many more as are
 --   suppressed; @places INT64, the most members by chance; @explore FLOAT64, the share at
---   random; @cost FLOAT64 of a contact and @margin FLOAT64, if they are declared;
---   @tie_key STRING; @inner_pad and @outer_pad BYTES; @share STRING, of 2^64 in
+--   random; @tie_key STRING; @inner_pad and @outer_pad BYTES; @share STRING, of 2^64 in
 --   hexadecimal; @suppressed ARRAY<STRING>.
 -- Source: the session's table scored.
 -- include: audience_controls.sql
@@ -24,18 +21,7 @@
       `order` AS score,
       COUNT(*) OVER (PARTITION BY user_id) AS times,
       TO_HEX(SHA256(CONCAT(@tie_key, user_id))) AS tie,
-      IFNULL(
-        probability >= IFNULL(@least, 0)
-        AND (
-          NOT @by_effect
-          OR effect >= 0
-          AND IFNULL(
-            effect * SAFE_DIVIDE(expected_value, probability) * @margin >= @cost,
-            TRUE
-          )
-        ),
-        FALSE
-      ) AS is_wanted
+      IFNULL(probability >= IFNULL(@least, 0), FALSE) AS is_wanted
     FROM scored
     WHERE is_published
   ),

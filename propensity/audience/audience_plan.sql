@@ -34,8 +34,7 @@ WITH
       user_id,
       as_of,
       probability,
-      expected_value,
-      (SELECT e.effect FROM UNNEST(effects) AS e WHERE e.audience = @audience) AS effect
+      expected_value
     FROM ma_predictions_history
     WHERE
       use_case = @use_case

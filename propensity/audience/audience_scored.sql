@@ -9,8 +9,7 @@
       probability,
       percentile,
       CAST(expected_value AS FLOAT64) AS expected_value,
-      CAST(decile_value AS FLOAT64) AS decile_value,
-      (SELECT e.effect FROM UNNEST(effects) AS e WHERE e.audience = @audience) AS effect
+      CAST(decile_value AS FLOAT64) AS decile_value
     FROM ma_predictions_history
     WHERE
       use_case = @use_case
@@ -29,8 +28,7 @@
       p.probability,
       p.percentile,
       p.expected_value,
-      p.decile_value,
-      p.effect
+      p.decile_value
     FROM people AS o
     LEFT JOIN publication AS p
       ON p.user_id = o.user_id

@@ -77,7 +77,7 @@ class Declared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     who: Literal["all", "active", "away"] = "all"
     away_days: declaration.Days | None = None
     bought_days: declaration.Days | None = None
-    order: Literal["probability", "expected_value", "effect"] = "probability"
+    order: Literal["probability", "expected_value"] = "probability"
     explore: Share = "0%"
     control: Share = "10%"
     control_by: Column = "user_id"
@@ -95,11 +95,6 @@ class Declared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             )
         if given == ["budget"] and not self.cost_per_contact:
             raise ValueError("budget needs cost_per_contact, above 0")
-        if self.order == "effect" and not self.share:
-            raise ValueError(
-                'order = "effect" needs a control group, which it is learned from: set '
-                'control = "10%"'
-            )
         if self.has_days and self.who != "away":
             raise ValueError(
                 "away_days and bought_days are about customers who were away: set who "
@@ -124,8 +119,8 @@ class Declared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def has_days(self) -> bool:
         return self.away_days is not None or self.bought_days is not None
 
-    def selection(self, order: str) -> str:
-        """Return how members are chosen, in words, by the order in use."""
+    def selection(self) -> str:
+        """Return how members are chosen, in words."""
         [by] = [name for name in RULES if getattr(self, name) is not None]
         text = f"{by} {getattr(self, by)}"
         if by == "budget":
@@ -136,10 +131,8 @@ class Declared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             text += f", away for {self.away_days} days"
         if self.bought_days is not None:
             text += f", who bought in {self.bought_days} days"
-        if order != "probability":
-            text += f" by {order.replace('_', ' ')}"
-        elif self.order == "effect":
-            text += " by probability, not yet by effect"
+        if self.order != "probability":
+            text += f" by {self.order.replace('_', ' ')}"
         if self.explored:
             text += f", {self.explore} at random"
         return text

@@ -15,7 +15,7 @@ WITH
 SELECT
   f.*,
   e.probability AS published,
-  e.is_control AS in_control,
+  IF(e.is_control, 'control', 'contact') AS `group`,
   IF(c.user_id IS NULL, 0, 1) AS label
 FROM entries AS e
 JOIN feature_rows AS f

@@ -38,8 +38,7 @@ from propensity.statements import Line, statement
 
 # What is published of a user, and may be sent.
 PUBLISHED = ("user_id", "probability", "percentile", "expected_value", "decile_value")
-# What members may be put in order by, as files declare it.
-EFFECT = "effect"
+# What members are put in order by, unless a file declares another column.
 PROBABILITY = "probability"
 # Rows of a stream that are in Python at once.
 PAGE = 1_000
@@ -63,7 +62,6 @@ class Member:
     expected_value: float | None = None
     attributes: str | None = None
     decile_value: float | None = None
-    effect: float | None = None
     address: str | None = None
 
     @property
@@ -97,9 +95,7 @@ class Sums:
         users: How many were looked at: ``left_out`` of them are suppressed, or not in
             the audience's own statement any more; ``scored`` have what members are put
             in order by; ``repeated`` and ``nameless`` are rows at fault.
-        expected, added_conversions, added_value: Of those who are treated: how many are
-            expected to convert, how many more by contacting them, and what that brings,
-            where it is known.
+        expected: How many of those who are treated are expected to convert.
         example: Further columns of one of them, as JSON; None without any.
     """
 
@@ -115,10 +111,7 @@ class Sums:
     probability: float = 0.0
     probability_squares: float = 0.0
     valued: int = 0
-    with_effect: int = 0
     expected: float = 0.0
-    added_conversions: float | None = None
-    added_value: float | None = None
 
     @property
     def chances(self) -> Statistic:
@@ -138,8 +131,7 @@ class Audience:
     Attributes:
         selection: How members were chosen, in words.
         columns: Names of the members' further columns.
-        order: What they were put in order by: a column of predictions, or effect.
-        order_reason: Why it is by effect, or is not yet; "" where nobody asks for that.
+        order: The column of predictions that they were put in order by.
         last_size: Members as of the date before; None without one.
         sent_to: Destinations that have taken users of it, of this date or earlier.
         model_version: Whose predictions they are.
@@ -156,7 +148,6 @@ class Audience:
     sums: Sums = field(default_factory=Sums)
     columns: Sequence[str] = ()
     order: str = PROBABILITY
-    order_reason: str = ""
     last_size: int | None = None
     sent_to: frozenset[str] = frozenset()
     model_version: int = 0
@@ -212,14 +203,13 @@ def find_or_choose(
             hint="It is sent again with the next predictions",
             field="as_of",
         )
-    order, order_reason = _order(deployment, named, as_of)
     stored = [row for row in selections if row["as_of"] == as_of]
     before = [row for row in selections if row["as_of"] < as_of]
     reading = Reading(deployment, session, named, as_of)
     if stored:
         reading.read_stored(is_planned=is_planned)
     else:
-        reading.choose(control, order=order, users=publication["users"])
+        reading.choose(control, users=publication["users"])
     # Of some it says later what became.
     sent_to = [r["destination"] for r in sent if r["status"] in ("accepted", "waiting")]
     return Audience(
@@ -227,13 +217,12 @@ def find_or_choose(
         name=named.name,
         as_of=as_of,
         control=control,
-        selection=stored[0]["selection"] if stored else declared.selection(order),
+        selection=stored[0]["selection"] if stored else declared.selection(),
         is_stored=bool(stored),
         chosen_at=stored[0]["selected_at"] if stored else now,
         sums=reading.sums,
         columns=reading.columns,
         order=reading.order,
-        order_reason=order_reason,
         last_size=before[0]["users"] if before else None,
         sent_to=frozenset(sent_to),
         model_version=publication["model_version"],
@@ -309,7 +298,7 @@ class Reading:
     Attributes:
         sums: Over the members.
         columns: Names of their further columns.
-        order: What they were put in order by: by effect only if they have one.
+        order: The column of predictions that they are put in order by.
         suppressed: Users of the date who are suppressed, by then.
     """
 
@@ -336,9 +325,8 @@ class Reading:
             "control_by": named.declared.control_by,
         }
 
-    def choose(self, control: Control, *, order: str, users: int) -> None:
+    def choose(self, control: Control, *, users: int) -> None:
         """Choose the members of the date, of so many users."""
-        self.order = order
         declared = self._named.declared
         self._read_suppressed()
         most = declared.most(users)
@@ -350,15 +338,12 @@ class Reading:
             "audience_choice",
             {
                 **control.parameters,
-                "by_effect": order == EFFECT,
                 "least": declared.threshold,
                 "most": most,
                 "paid_for": declared.paid_for,
                 "read": min(read, MOST_USERS),
                 "places": min(most, int(paid_for)),
                 "explore": declared.explored,
-                "cost": declared.cost_per_contact,
-                "margin": declared.margin,
             },
         )
         self._check()
@@ -377,8 +362,6 @@ class Reading:
         if not has_sql and not is_planned:
             parts["audience_who"] = statements.lines_of("audience_who")
         self._read("members", {"asks_again": has_sql}, **parts)
-        if not self.sums.with_effect and self.order == EFFECT:
-            self.order = PROBABILITY
 
     def _read(
         self, part: str, parameters: Mapping[str, object], **parts: Sequence[Line]
@@ -478,32 +461,6 @@ class Reading:
                 "control group is drawn",
                 hint=f"Leave them out, for example with WHERE {column} != ''",
             )
-
-
-def _order(
-    deployment: Deployment, named: DeclaredAudience, as_of: date
-) -> tuple[str, str]:
-    """
-    Return what members are put in order by, and why it is by effect or not yet.
-
-    Until the gate is open, and users have effects, the order is by probability.
-    """
-    order = named.declared.order
-    if order != EFFECT:
-        return order, ""
-    looks = deployment.rows("audience_effect", audience=named.name, as_of=as_of)
-    if not looks:
-        return PROBABILITY, (
-            "not looked at yet: 00-ModelTraining does so once outcomes of its members "
-            "are final"
-        )
-    [look] = looks
-    reason = look["reason"]
-    if look["is_published"]:
-        return EFFECT, reason
-    if look["is_open"]:
-        reason += ", from the next predictions on"
-    return PROBABILITY, reason
 
 
 def text_of(column: str) -> str:

@@ -8,8 +8,7 @@ SELECT
   percentile,
   expected_value,
   attributes,
-  decile_value,
-  effect
+  decile_value
 FROM chosen
 WHERE
   is_member

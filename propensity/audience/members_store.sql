@@ -18,7 +18,6 @@ INSERT INTO ma_audience_members (
   selection,
   selected_at,
   decile_value,
-  effect,
   is_explored
 )
 SELECT
@@ -36,7 +35,6 @@ SELECT
   @selection,
   @selected_at,
   decile_value,
-  effect,
   is_explored
 FROM chosen
 WHERE

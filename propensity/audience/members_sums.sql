@@ -14,16 +14,6 @@ SELECT
   IFNULL(SUM(IF(is_member, probability, 0)), 0) AS probability,
   IFNULL(SUM(IF(is_member, probability * probability, 0)), 0) AS probability_squares,
   COUNTIF(is_member AND expected_value IS NOT NULL) AS valued,
-  COUNTIF(is_member AND effect IS NOT NULL) AS with_effect,
   -- Of those who are treated.
-  IFNULL(SUM(IF(is_member AND NOT is_control, probability, 0)), 0) AS expected,
-  SUM(IF(is_member AND NOT is_control, effect, NULL)) AS added_conversions,
-  -- So much is expected of a buyer.
-  SUM(
-    IF(
-      is_member AND NOT is_control,
-      effect * SAFE_DIVIDE(expected_value, probability),
-      NULL
-    )
-  ) AS added_value
+  IFNULL(SUM(IF(is_member AND NOT is_control, probability, 0)), 0) AS expected
 FROM chosen

@@ -1,7 +1,7 @@
--- One row per audience: what its newest plan says of its draw, its order and its money.
+-- One row per audience: what its newest plan says of its draw and its money.
 -- Parameters: @use_case STRING; @until DATE, included.
 -- Source: ma_audience_plans.
-SELECT audience, control_share, declared_order, cost_per_contact, margin
+SELECT audience, control_share, cost_per_contact, margin
 FROM ma_audience_plans
 WHERE
   use_case = @use_case

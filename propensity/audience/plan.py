@@ -17,7 +17,7 @@ from propensity.audience.declared import (
     audience_names,
 )
 from propensity.audience.destinations.destination import Destination
-from propensity.audience.members import EFFECT, PROBABILITY, Audience
+from propensity.audience.members import PROBABILITY, Audience
 from propensity.audience.stopping import listed
 from propensity.gcp.session import Session
 from propensity.measures.power import (
@@ -94,10 +94,7 @@ def planned(session: Session, declared: Declared, audience: Audience) -> Plan:
         until=declared.until,
         declared_order=declared.order,
         used_order=audience.order,
-        order_reason=audience.order_reason if audience.order_reason else None,
         explored=sums.explored,
-        added_conversions=sums.added_conversions,
-        added_value=sums.added_value,
         power=weeks,
         deciles=[Decile(**decile) for decile in row["deciles"]],
     )
@@ -136,13 +133,6 @@ def warnings_of(
             f"{destination.name} gets nothing but their ids. If it knows people, for "
             "example by their e-mail addresses, it can't find them: see "
             "docs/audiences.md#who-is-a-user"
-        )
-    declared = named.declared
-    if declared.order == EFFECT and not declared.explored:
-        yield (
-            "explore is not set, so only the users who are likeliest to buy were ever "
-            "contacted: how the others react can't be known, and an order by effect "
-            'guesses it. Set explore = "5%".'
         )
     others = _other_groups(deployment, named, audience.as_of)
     if others:

@@ -77,7 +77,6 @@ WITH
       m.percentile,
       m.expected_value,
       m.decile_value,
-      m.effect,
       m.place
     FROM members AS m
     FULL JOIN (SELECT * FROM recorded WHERE action = 'add') AS r
@@ -162,7 +161,7 @@ WITH
     FROM (
       SELECT * FROM to_add
       UNION ALL
-      SELECT *, NULL, NULL, NULL, NULL, NULL, NULL FROM to_remove
+      SELECT *, NULL, NULL, NULL, NULL, NULL FROM to_remove
     )
     WINDOW in_order AS (
       PARTITION BY action, barred, earlier, reason

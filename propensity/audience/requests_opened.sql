@@ -12,8 +12,7 @@ SELECT
   percentile,
   expected_value,
   attributes,
-  decile_value,
-  effect
+  decile_value
 FROM due
 WHERE barred = ''
 ORDER BY

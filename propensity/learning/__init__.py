@@ -15,7 +15,6 @@ Read in this order. Nothing here reads or writes outside the process.
 - ``gate``: whether a new version becomes the champion
 - ``season``: how far the odds of all users have moved, and probabilities that follow
 - ``effects``: what contacting adds, user by user, from users contacted at random
-- ``effect_gate``: whether an audience is ordered by it
 - ``profile``: how each feature's values lie, and how they go with the label
 - ``card``: the card of a version, with its data
 - ``report``: a version as an HTML page

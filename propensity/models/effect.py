@@ -1,36 +1,12 @@
-"""What contacting a user adds, by their features and the published probability."""
+"""What contacting a user adds, by their features."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from propensity.models.encoder import Encoder
-from propensity.models.encoding import Floats, check_features
-
-Rows = TypeVar("Rows", pa.RecordBatch, pa.Table)
-
-# Features of an effect that a probability gives: contacting often adds most to users
-# who are neither sure to buy nor sure not to, and no line in the probability says that.
-OF_PROBABILITY = {
-    "probability_published": "number",
-    "probability_squared": "number",
-    "probability_log_odds": "number",
-}
-# Probabilities nearer to 0 and 1 have the log-odds of these.
-_LEAST = 1e-4
-
-
-def with_probability(rows: Rows, probability: Floats) -> Rows:
-    """Return rows with the features that their published probabilities give."""
-    inside = np.clip(probability, _LEAST, 1 - _LEAST)
-    values = (probability, probability**2, np.log(inside / (1 - inside)))
-    for name, column in zip(OF_PROBABILITY, values, strict=True):
-        rows = rows.append_column(name, pa.array(column))
-    return rows
+from propensity.models.encoding import Floats
 
 
 class EffectRegressor:
@@ -61,51 +37,3 @@ class EffectRegressor:
 def with_expected(features: Floats, expected: Floats, unit: float) -> Floats:
     """Return encoded features and a column of expected outcomes, divided by a unit."""
     return np.column_stack([features, expected / unit])
-
-
-class EffectModel:
-    """
-    What contacting adds to the outcome. Pickles of models name this class and module.
-
-    Args:
-        features: Kind of each feature of the use case by name.
-        preprocessor: Fitted on frames of these and of ``OF_PROBABILITY``.
-        regressor: Gives the effect.
-        bounds: The least and the greatest effect on the users whom it learned from.
-    """
-
-    def __init__(
-        self,
-        features: Mapping[str, str],
-        *,
-        preprocessor: Any,
-        regressor: Any,
-        bounds: tuple[float, float],
-    ) -> None:
-        self.features = dict(features)
-        self.preprocessor = preprocessor
-        self.regressor = regressor
-        self.bounds = bounds
-        self._encoder: Encoder | None = None
-
-    def __getstate__(self) -> dict[str, object]:
-        return {**vars(self), "_encoder": None}
-
-    def effects(self, batch: pa.RecordBatch, probability: Floats) -> Floats:
-        """
-        Return the added probability of each row's user if they are contacted, (rows,).
-
-        Args:
-            batch: Features of users; others are ignored.
-            probability: Published of them, (rows,).
-        """
-        if not batch.num_rows:
-            return np.empty(0)
-        if self._encoder is None:
-            kinds = {**self.features, **OF_PROBABILITY}
-            self._encoder = Encoder(self.preprocessor, kinds)
-        check_features(batch.schema, self.features)
-        encoded = self._encoder.encode(with_probability(batch, probability))
-        added = np.asarray(self.regressor.predict(encoded), dtype=np.float64)
-        # A line goes on for users unlike all that it learned from.
-        return np.clip(added, self.bounds[0], self.bounds[1])

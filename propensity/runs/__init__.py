@@ -6,9 +6,8 @@ Scheduled runs: 00, 01, 03 and 05; ``streaming`` has those of events.
 - ``digest``: its next step: the days that the export has anew, as rows of users
 - ``snapshots``: rows of users with their outcomes; ``reading``: what reads them
 - ``kinds``: the kinds of rows that are trained on, users here
-- ``train``: the steps of 00-ModelTraining, ``model_files``: what a version stores;
-  ``effects``: its monthly look at audiences that ask for an order by effect
-- ``predict``: the steps of 01-Predictions; ``effect_scores``: what contacting adds
+- ``train``: the steps of 00-ModelTraining, ``model_files``: what a version stores
+- ``predict``: the steps of 01-Predictions
 - ``categories``: categories of users, stored by predictions and then evaluated
 - ``evaluate``: the steps of 03-ModelEvaluation, for ``evaluate_weeks`` of users;
   ``evaluation`` has what days of events need as well

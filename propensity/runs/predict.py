@@ -26,11 +26,9 @@ from propensity.learning import season
 from propensity.learning.season import EvaluatedWeek
 from propensity.measures import metrics
 from propensity.measures.drift import Observed, summary_of
-from propensity.models.effect import EffectModel
 from propensity.models.encoding import Floats
 from propensity.models.value import ValueModel
 from propensity.registry import index, records, serving
-from propensity.runs import effect_scores
 from propensity.runs.categories import stored_categories
 from propensity.runs.reading import check_no_user_twice
 from propensity.runs.run import EARLIEST, Run
@@ -53,6 +51,7 @@ ROWS_AT_ONCE = 1_000_000
 CAUSES = 5
 
 _NUMERIC = SCORES.arrow_schema().field("expected_value").type
+_EFFECTS = SCORES.arrow_schema().field("effects").type
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,7 +228,6 @@ def score(
         shift,
         value_model,
         compared=run.use_case.compared,
-        effect_models=effect_scores.models(run),
     )
     for rows in in_tables(scored_rows):
         run.warehouse.write(SCORES, rows)
@@ -305,7 +303,6 @@ def prediction_rows(
     value_model: ValueModel | None,
     *,
     compared: Sequence[str] = (),
-    effect_models: Mapping[str, EffectModel],
 ) -> Iterator[pa.RecordBatch]:
     """Yield rows with shifted probabilities and expected values, null without any."""
     for batch, unshifted in scored:
@@ -326,7 +323,7 @@ def prediction_rows(
             "probability": pa.array(probability),
             "expected_value": value,
             "categories": stored_categories(batch, names),
-            "effects": effect_scores.of_users(effect_models, batch, probability),
+            "effects": pa.array([[]] * len(probability), _EFFECTS),
         }
         same = {
             name: pa.repeat(constant, len(probability))

@@ -33,7 +33,7 @@ class MemberRow(Row):
     selection: Annotated[str | None, "Rule, for example top 1000"]
     selected_at: Annotated[datetime | None, "When they were chosen"]
     decile_value: Annotated[float | None, "As published for as_of"]
-    effect: Annotated[float | None, "Added probability by contact"]
+    effect: Annotated[float | None, "Null in newer rows"]
     is_explored: Annotated[bool | None, "Whether drawn at random, by explore"]
 
 
@@ -115,12 +115,12 @@ class Plan(Row):
     cost_per_contact: Annotated[Money, "What a contact costs, as declared"] = None
     margin: Annotated[Number, "Share of revenue that is left, as declared"] = None
     until: Annotated[date | None, "Last day on which it is sent, as declared"] = None
-    declared_order: Annotated[str | None, "Order as declared, like effect"] = None
-    used_order: Annotated[str | None, "Order in use; see order_reason"] = None
-    order_reason: Annotated[str | None, "Why it is, or not yet, by effect"] = None
+    declared_order: Annotated[str | None, "Order as declared"] = None
+    used_order: Annotated[str | None, "Order in use"] = None
+    order_reason: Annotated[str | None, "Null in newer rows"] = None
     explored: Annotated[int | None, "Members drawn at random"] = None
-    added_conversions: Annotated[Number, "Positives that contacting should add"] = None
-    added_value: Annotated[Number, "What these should pay"] = None
+    added_conversions: Annotated[Number, "Null in newer rows"] = None
+    added_value: Annotated[Number, "Null in newer rows"] = None
     power: Annotated[Sequence[Power], "Smallest effects after some weeks"] = ()
     deciles: Annotated[Sequence[Decile], "Possible members, in tenths"] = ()
 

@@ -432,7 +432,7 @@ class Score(Row):
     run_id: Annotated[str, "The run that scored"]
     expected_value: Annotated[Decimal | None, "Probability times expected amount"]
     categories: Annotated[str | None, "Those that the week is compared by, JSON"]
-    effects: Annotated[Sequence[AddedProbability], "What contacting the user adds"]
+    effects: Annotated[Sequence[AddedProbability], "Empty in newer rows"] = ()
 
 
 SCORES = Table(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from typing import Any
 
+import numpy as np
 import pytest
 
 from local.exports import digest
@@ -15,13 +16,11 @@ from propensity.audience import delivery, run
 from propensity.audience.declared import load_audience
 from propensity.gcp import secrets
 from propensity.registry.deployment import open_deployment
-from propensity.tables.audiences import AUDIENCE_EFFECTS
 from propensity.timeframe import DAY
-from tests.functions.audiences import by_hand, declare, file_of
-from tests.support.deployment import Deployment, entered
+from tests.functions.audiences import by_hand, declare, file_of, join
+from tests.support.deployment import KEY, Deployment, entered
 from tests.support.rows import log_request, publish
 from tests.support.shop import event, purchase
-from tests.support.shops import LATER
 
 TOKEN = "a token of the tests"
 BEARER = f"Bearer {TOKEN}"
@@ -262,28 +261,19 @@ def test_a_use_case_without_audiences_has_nothing_to_do(shop_deployment):
     assert (answer["audiences"], answer["sent"]) == ([], 0)
 
 
-BY_EFFECT = 'destination = "bucket"\ntop = 1200\ncontrol = "30%"\norder = "effect"\n'
-# The likeliest to buy react least.
-ADDED = {user: 0.1 - probability / 2 for user, probability in USERS.items()}
-AMOUNT = 20.0
-
-
-def open_gate(site: Deployment, **more: Any) -> None:
-    """Have the gate of the audience be open."""
-    look = {"use_case": "ga4_purchase", "audience": "winback", "as_of": DUE}
-    look |= {"looked_at": datetime(2025, 9, 14, tzinfo=UTC), "is_open": True}
-    look |= {"users": 9_000, "control_users": 900, "reason": "by the test"}
-    site.append(AUDIENCE_EFFECTS, look | more)
+BY_MONEY = (
+    'destination = "bucket"\ntop = 40\ncontrol = "30%"\norder = "expected_value"\n'
+)
+# Who is least likely to buy pays most.
+VALUES = {user: round(1 / probability, 2) for user, probability in USERS.items()}
 
 
 @pytest.fixture
-def learned(borrow_deployment, tmp_path) -> Deployment:
-    """A deployment with an open gate, and users who have effects."""
+def valued(borrow_deployment, tmp_path) -> Deployment:
+    """A deployment that has published what users should pay."""
     site = borrow_deployment(PROPENSITY_USE_CASES=str(tmp_path))
     file_of(site, "").mkdir(parents=True)
-    open_gate(site)
-    values = {user: round(AMOUNT * USERS[user], 4) for user in USERS}
-    publish(site.warehouse, DUE, USERS, values=values, effects={"winback": ADDED})
+    publish(site.warehouse, DUE, USERS, values=VALUES)
     return site
 
 
@@ -300,67 +290,72 @@ def members_of(site: Deployment, day: date) -> dict[str, dict]:
     return {row["user_id"]: row for row in rows}
 
 
-def test_the_best_by_effect_are_chosen_and_the_plan_has_their_sum(learned):
-    """Who buys less, or brings less than a contact costs, is no member."""
-    declare(learned, "winback", BY_EFFECT)
-    free = preview(learned, DUE)
-    declare(learned, "winback", BY_EFFECT + "cost_per_contact = 0.5\nmargin = 0.5\n")
-    plan = preview(learned, DUE)
-    members = members_of(learned, DUE)
+def test_the_best_by_money_are_chosen_and_the_plan_has_their_tenths(valued):
+    declare(valued, "winback", BY_MONEY + "cost_per_contact = 0.5\nmargin = 0.5\n")
+    plan = preview(valued, DUE)
+    members = members_of(valued, DUE)
 
-    contacted = [user for user, row in members.items() if not row["is_control"]]
-    added = sum(ADDED[user] for user in contacted)
-    assert set(members) == {u for u in USERS if ADDED[u] >= 0.5 / (0.5 * AMOUNT)}
-    assert free["members"] == sum(effect >= 0 for effect in ADDED.values())
-    assert plan["added_conversions"] == pytest.approx(added)
-    assert plan["added_value"] == pytest.approx(AMOUNT * added)
+    best = sorted(VALUES, key=VALUES.__getitem__, reverse=True)
+    decile = plan["deciles"][0]
+    value = sum(VALUES[user] for user in best[:20])
+    assert set(members) == set(best[:40])
+    assert (plan["used_order"], decile["users"]) == ("expected_value", 20)
+    assert decile["value"] == pytest.approx(value)
+    assert decile["pays_from"] == pytest.approx(20 * 0.5 / (0.5 * value))
 
 
-def test_members_are_explored_at_random_and_the_same_the_next_week(learned):
-    """Some of them react badly, and are in the control group as others are. Predictions
-    without effects, as of before the gate opened, are ordered by probability."""
+def test_members_are_explored_at_random_and_the_same_the_next_week(valued):
+    """Some of them pay little, and are in the control group as others are."""
     later = DUE + 7 * DAY
-    declare(learned, "winback", BY_EFFECT.replace("1200", "40") + 'explore = "50%"\n')
-    publish(learned.warehouse, later, USERS, effects={"winback": ADDED})
-    publish(learned.warehouse, later + 7 * DAY, USERS)
+    declare(valued, "winback", BY_MONEY + 'explore = "50%"\n')
+    publish(valued.warehouse, later, USERS, values=VALUES)
     weeks = []
     for day in (DUE, later):
         explored = {}
-        for user, row in members_of(learned, day).items():
+        for user, row in members_of(valued, day).items():
             if row["is_explored"]:
                 explored[user] = row["is_control"]
         weeks.append(explored)
-    plan = preview(learned, later + 7 * DAY)
 
     # A draw, of about 20.
     assert 5 < len(weeks[0]) < 36
     assert weeks[0] == weeks[1]
-    assert min(ADDED[user] for user in weeks[0]) < 0
+    assert min(VALUES[user] for user in weeks[0]) < min(sorted(VALUES.values())[-40:])
     assert set(weeks[0].values()) == {True, False}
-    assert plan["order_reason"].endswith("from the next predictions on")
 
 
-def test_a_model_of_other_bytes_is_not_unpickled(borrow_deployment, log_lines):
-    """Its audience is ordered by probability, and the log says why."""
-    site = borrow_deployment(champion=True)
-    site.artifacts.create("effects/model", b"whatever")
-    open_gate(site, model_object="effects/model", model_sha256="0" * 64)
-    site.run("predictions", LATER)
-    effects = site.rows("SELECT effects FROM ma_predictions_history")
+def test_the_history_of_an_audience_is_an_experiment_that_try_takes(
+    borrow_deployment, tmp_path, capsys
+):
+    """Each user once, as of the date of joining; a suppressed one is in no file."""
+    random = np.random.default_rng(0)
+    users = [f"m{n:04}" for n in range(1_200)]
+    held_out = users[800:]
+    days = [MONDAY - n * DAY for n in range(1, 61)]
+    rows = [event(user, days[n % 60]) for n, user in enumerate(users)]
+    bought = random.random(len(users)) < np.where(np.arange(1_200) < 800, 0.3, 0.1)
+    for user in np.array(users)[bought]:
+        rows.append(purchase(str(user), MONDAY + DAY))
+    rows += [event("other", MONDAY + n * DAY) for n in range(21)]
+    site = borrow_deployment(rows, PROPENSITY_SUPPRESSION_KEY=KEY)
+    join(site, MONDAY, users[:800], held_out)
+    join(site, MONDAY + 7 * DAY, held_out, users[:800])
+    join(site, MONDAY, ["m9999"], [], audience="another")
+    site.suppress("m0007")
+    file = tmp_path / "winback.csv"
+    until = f"--as-of={MONDAY + 21 * DAY}"
+    written = ("audience", "experiment", "winback", "--to", str(file), until, "--json")
+    assert site.command(*written) == 0
+    answer = json.loads(capsys.readouterr().out)
+    text = file.read_text()
+    report = f"--report={tmp_path / 'r.html'}"
+    options = ("--user=user_id", "--treatment=group", "--control=control", report)
+    assert site.command("try", str(file), "--label=label", *options) == 0
 
-    warned = [line["message"] for line in log_lines() if "audience" in line]
-    assert {len(row["effects"]) for row in effects} == {0}
-    assert "has changed since it was recorded" in warned[0]
-
-
-def test_a_gate_that_has_closed_is_no_warning(borrow_deployment, log_lines):
-    """Its audience is ordered by probability, as the look said."""
-    site = borrow_deployment(champion=True)
-    open_gate(site, model_object="effects/model", model_sha256="0" * 64)
-    open_gate(site, as_of=DUE + DAY, is_open=False)
-    site.run("predictions", LATER)
-
-    assert not any("audience" in line for line in log_lines())
+    assert (answer["contacted"], answer["control"]) == (799, 400)
+    assert text.count('\n"m') == 1_199
+    assert "m0007" not in text
+    assert "adds" in capsys.readouterr().out.lower()
 
 
 # How many days ago each customer bought last, and had an event last.

@@ -34,7 +34,6 @@ from offline import build_preprocessor, dead_letters
 from propensity.gcp import queries, writes
 from propensity.gcp.clients import open_client
 from propensity.gcp.pubsub import Bus
-from propensity.learning import effect_gate, effects
 from propensity.settings import DEAD_LETTERS
 from propensity.tables import every as tables
 from propensity.tables.stream import POSTCODE_INDEX, STREAM_EVENTS
@@ -61,17 +60,9 @@ WEEK = timedelta(days=7)
 SMALL_ROWS = 10
 AUDIENCE = 'destination = "bucket"\ntop = 5\n'
 # It is over when the scheduler calls, so that no size of it stops a delivery.
-BY_EFFECT = """\
-destination = "bucket"
-top = 100
-control = "50%"
-order = "effect"
-until = 2026-03-30
-"""
 # These days are to be digested again.
 LATE_DAYS = f"DELETE FROM ga_digested_days WHERE export_day >= '{TRAINED - 2 * WEEK}'"
 # Members of this date have outcomes that are final.
-EFFECTS_OF = TRAINED - 3 * WEEK
 # A use case's audience reads this table.
 AUDIENCES = {
     "ga4_purchase": (
@@ -271,10 +262,6 @@ def recording(deployment: Deployment) -> Iterator[Record]:
         patch.setattr(queries, "open_reader", reading)
         # Every result could be too large for the answer to a query.
         patch.setattr(queries, "SMALL_ROWS", SMALL_ROWS)
-        # Few members open a gate, whatever they have done.
-        patch.setattr(effects, "FEW", 1)
-        patch.setattr(effects, "FEWEST", 1)
-        patch.setattr(effect_gate, "ERRORS", -1e9)
         patch.setattr(Bus, "publish", publishing)
         patch.setattr(dead_letters, "open_client", subscribed)
         yield record
@@ -290,12 +277,10 @@ def deployment(emulated_shop, tmp_path_factory) -> Deployment:
     for name, table in AUDIENCES.items():
         folder = own / name / "audiences"
         folder.mkdir(parents=True)
-        order = 'order = "effect"\n' if name == "first_day_churn" else ""
-        (folder / "winback.toml").write_text(AUDIENCE + order)
+        (folder / "winback.toml").write_text(AUDIENCE)
         statement = f"SELECT user_id FROM publication, {table} WHERE FALSE"
         both = f"{statement} UNION DISTINCT SELECT user_id FROM publication"
         (folder / "winback.sql").write_text(both)
-    (own / "ga4_purchase" / "audiences" / "learning.toml").write_text(BY_EFFECT)
     deployment = emulated_shop.with_settings(
         PROPENSITY_SUPPRESSION_KEY=KEY,
         PROPENSITY_USE_CASES=str(own),
@@ -314,9 +299,6 @@ def deployment(emulated_shop, tmp_path_factory) -> Deployment:
     users = {f"u{number}": number / 100 for number in range(100)}
     publish(deployment.warehouse, TRAINED - WEEK, users)
     join(deployment, TRAINED - WEEK, ["u1"], ["u2"], audience="earlier")
-    buyers = {f"user.{number:03}": number / 200 for number in range(160)}
-    publish(deployment.warehouse, EFFECTS_OF, buyers)
-    by_hand(deployment, EFFECTS_OF, name="learning")
     deployment.load_model()
     file = tmp_path_factory.mktemp("own") / "own.py"
     own = "from propensity.learning.candidates import encoder_of\n"

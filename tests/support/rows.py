@@ -95,13 +95,9 @@ def publish(
     scored_at: datetime = datetime(2026, 3, 2, tzinfo=UTC),
     values: Mapping[str, float] = MappingProxyType({}),
     categories: Mapping[str, str] = MappingProxyType({}),
-    effects: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
 ) -> None:
     """
     Publish users' probabilities in the place of those of the date, if any.
-
-    Args:
-        effects: What contacting adds to each user's, by audience.
     """
     key = {"use_case": use_case, "as_of": as_of, "run_id": uuid4().hex}
     scores = [
@@ -111,10 +107,7 @@ def publish(
             "probability": probability,
             "expected_value": Decimal(str(values[user])) if user in values else None,
             "categories": categories.get(user),
-            "effects": [
-                {"audience": audience, "effect": added[user]}
-                for audience, added in effects.items()
-            ],
+            "effects": [],
         }
         for user, probability in probabilities.items()
     ]

@@ -19,14 +19,13 @@ import pyarrow as pa
 
 from propensity.audience.declared import BUCKET, CSV
 from propensity.audience.destinations.destination import Destination, Request, Sent
-from propensity.audience.members import EFFECT, Member, Sums
+from propensity.audience.members import Member, Sums
 from propensity.errors import Conflict
 from propensity.gcp.artifacts import Artifacts
 from propensity.registry.versions import parquet_of
 from propensity.spreadsheet import CSV_TYPE, csv_parts
 
 # Columns that people read in percent.
-PERCENT = ("probability", EFFECT)
 # Excel keeps fifteen digits: a longer number, such as an id, is a text.
 _INEXACT = 10**15
 
@@ -127,7 +126,7 @@ def workbook_of_members(
             for index, value in enumerate(row):
                 is_number = isinstance(value, int | float) and abs(value) < _INEXACT
                 if is_number and not isinstance(value, bool):
-                    style = percent if names[index] in PERCENT else None
+                    style = percent if names[index] == "probability" else None
                     sheet.write_number(line, index, value, style)
                 elif value is not None:
                     is_text = isinstance(value, str | Decimal)
@@ -141,8 +140,6 @@ def _names(sums: Sums, columns: Sequence[str], order: str) -> list[str]:
     names = ["rank", "user_id", "probability"]
     if sums.valued:
         names.append("expected_value")
-    if order == EFFECT:
-        names.append(EFFECT)
     return names + list(columns)
 
 
@@ -155,12 +152,10 @@ def _rows(
         rows = []
         for member in page:
             rank += 1
-            values = {**member.values, "rank": rank, EFFECT: member.effect}
+            values = {**member.values, "rank": rank}
             if member.expected_value is not None:
                 values["expected_value"] = round(member.expected_value, 2)
-            for name in PERCENT:
-                share = getattr(member, name)
-                if is_text and share is not None:
-                    values[name] = f"{100 * share:.2f}%"
+            if is_text and member.probability is not None:
+                values["probability"] = f"{100 * member.probability:.2f}%"
             rows.append([values.get(name) for name in names])
         yield rows

@@ -17,7 +17,6 @@ from offline import forget, receivers, stopping
 from propensity import usecases
 from propensity.audience import declared, requests, run
 from propensity.audience.destinations import kinds
-from propensity.audience.members import find_treated
 from propensity.audience.requests import HELD_OUT
 from propensity.audience.stopping import listed
 from propensity.cli.answers import Exit
@@ -104,24 +103,6 @@ def test_an_audience_of_nobody_needs_a_permission(deployment, crm):
 
 
 MARK = "-- the audience's own"
-
-
-def test_members_without_effects_stay_in_the_order_of_their_choice(deployment):
-    """The best first, in a later try and in a list as well."""
-    by_effect = {"order": "effect", "top": 10}
-    orders = []
-    for _ in range(2):
-        preview = act(deployment, run.preview, winback(**by_effect))
-        orders.append(preview["used_order"])
-        send(deployment, **by_effect)
-    with (
-        open_deployment() as opened_run,
-        find_treated(opened_run, winback(**by_effect)) as (_, pages),
-    ):
-        listed_users = [member.user_id for page in pages for member in page]
-
-    assert orders == ["probability", "probability"]
-    assert listed_users == sorted(listed_users, reverse=True)
 
 
 @pytest.fixture

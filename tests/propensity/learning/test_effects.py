@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from propensity.learning.effects import Effects, Experiment, effects, model_of
+from propensity.learning.effects import (
+    Effects,
+    Experiment,
+    effects,
+    model_of,
+    users_needed,
+)
+from propensity.measures.intervals import Difference
 from propensity.models.groups import GroupEffects
 
 
@@ -85,3 +92,8 @@ def test_a_group_between_two_values_is_found_and_its_effect_is_shrunk():
     expected = learned.predict(features)
 
     assert 0.6 < expected[in_group].mean() - expected[~in_group].mean() < 1
+
+
+def test_a_gain_of_nearly_nothing_takes_no_number_of_users():
+    """It would be larger than anybody has."""
+    assert users_needed(Difference(1e-15, -0.01, 0.01), 10_000) is None

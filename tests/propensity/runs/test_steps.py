@@ -30,14 +30,12 @@ from propensity.ga4.shards import Freshness
 from propensity.gcp.artifacts import Artifacts
 from propensity.registry.leases import leased
 from propensity.registry.versions import Registry
-from propensity.runs import effects, evaluate_weeks, predict, setup
-from propensity.runs.effects import publish_looks
+from propensity.runs import evaluate_weeks, predict, setup
 from propensity.runs.run import Overrides, Run
 from propensity.runs.snapshots import training_dates
 from propensity.settings import Settings
 from propensity.streaming.features.compact import ages_of, compact
 from propensity.tables import every as tables
-from propensity.tables.audiences import AUDIENCE_EFFECTS, AUDIENCE_PLANS
 from propensity.tables.models import PUBLICATIONS
 from tests.support import shop
 
@@ -76,63 +74,10 @@ def test_a_training_leaves_out_incomplete_snapshots(capfd):
     assert "1 snapshot left out" in capfd.readouterr().err
 
 
-def test_a_training_counts_where_audiences_cannot_be_looked_at(capfd):
-    """Otherwise the run would be called again, and another version trained each
-    time."""
-    plan = {"audience": "winback", "declared_order": "effect", "control_share": 0.5}
-    looks = list[Any]()
-    answers = [[plan], looks]
-
-    def rows(*_):
-        if answers:
-            return answers.pop()
-        raise ValueError("NaN")
-
-    run = replace(run_without(), warehouse=SimpleNamespace(rows=rows))
-
-    assert publish_looks(run) == []
-    assert "the effect of winback was not looked at: ValueError: NaN" in (
-        capfd.readouterr().err
-    )
-
-
-def test_audiences_are_looked_at_that_ask_for_effects_by_their_newest_plan(
-    deployment, monkeypatch
-):
-    """With what the look before has said: not one of the date itself, which a repeated
-    run has written, nor one of another date since."""
-    plans = (
-        ("winback", -2, None), ("winback", -1, "effect"), ("winback", 1, None),
-        ("mailing", 0, "effect"), ("calls", -2, "effect"), ("calls", -1, None),
-    )  # fmt: skip
-    shop.load(deployment, [shop.event("u", AS_OF)])
-    setup.prepare(deployment.warehouse, deployment.settings)
-    key = {"use_case": "ga4_purchase"}
-    for audience, weeks, order in plans:
-        plan = {"audience": audience, "as_of": AS_OF + weeks * 7 * DAY}
-        plan |= {"planned_at": datetime(2026, 6, 1, tzinfo=UTC), "control_group": "g"}
-        plan |= {"control_share": 0.5, "control_by": "user_id", "control_key": "k"}
-        deployment.append(AUDIENCE_PLANS, key | plan | {"declared_order": order})
-    for weeks, is_open in ((-2, False), (-1, True), (0, False), (1, False)):
-        look = {"audience": "winback", "as_of": AS_OF + weeks * 7 * DAY}
-        look |= {"looked_at": datetime(2026, 6, 1, tzinfo=UTC), "is_open": is_open}
-        look |= {"run_id": "r", "users": 9, "control_users": 1, "reason": "why"}
-        deployment.append(AUDIENCE_EFFECTS, key | look)
-    asked = {}
-    monkeypatch.setattr(
-        effects,
-        "_looks",
-        lambda _, plan, was_open: asked.update({plan["audience"]: was_open}) or [],
-    )
-    publish_looks(replace(run_without(), warehouse=deployment.warehouse))
-
-    assert asked == {"mailing": False, "winback": True}
-
-
 def test_scores_that_are_no_probabilities_are_not_appended():
     scored = [(BATCH, np.array([0.5, 1.1]))]
     with pytest.raises(SchemaError, match="not probabilities"):
-        list(predict.prediction_rows(scored, {}, None, None, effect_models={}))
+        list(predict.prediction_rows(scored, {}, None, None))
 
 
 @pytest.mark.parametrize(("missing", "lacked"), [((-1, 7), -0.81), ((6,), None)])
