@@ -13,6 +13,9 @@ from propensity.tables.export import BY_EXPORT
 # Names of tables of another property's export begin with these.
 _BY_PROPERTY = tuple(f"{name}_" for name in BY_EXPORT)
 
+# Actions of what stays as it is.
+UNCHANGED = (["no-op"], ["read"])
+
 
 def check(
     plan: Mapping[str, Any],
@@ -77,7 +80,7 @@ def check(
 def _is_beyond_callers(resource: dict[str, Any]) -> bool:
     """Whether a plan changes more of it than who calls, and what is pushed to."""
     change = resource["change"]
-    if change["actions"] in (["no-op"], ["read"]):
+    if change["actions"] in UNCHANGED:
         return False
     if resource["type"] != "google_pubsub_subscription":
         return bool(resource["type"] != "google_cloud_run_v2_service_iam_binding")

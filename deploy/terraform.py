@@ -25,6 +25,7 @@ NOT_KNOWN_YET = (
     "(Service account|Role) .*does not exist|has not been used in project|CryptoKey|"
     "cloudkms|find metric"
 )
+LOCKED = "Error acquiring the state lock"
 # A metric of the log takes ten minutes until it is known everywhere.
 PAUSES_S = (60, 180, 360)
 
@@ -94,6 +95,19 @@ class Terraform:
             self.shell.run("$words", words=self.words(*words))
             return
         done = shown(self.words(*words))
+        if LOCKED in done.stderr:
+            names = self.shell.names
+            lock = f"gs://{names['state_bucket']}/{names['prefix']}/default.tflock"
+            raise DeploymentError(
+                "another deploy is at work; if it was killed, run: gcloud storage rm "
+                f"{lock}"
+            )
+        if done.returncode and self.as_planned and "apply" in words:
+            run_id = os.environ.get("GITHUB_RUN_ID", "ID")
+            raise DeploymentError(
+                "the plan was not done whole, and can't be any more. Plan again and "
+                f"approve the new plan; on GitHub: gh run rerun {run_id}"
+            )
         if done.returncode:
             raise subprocess.CalledProcessError(
                 done.returncode, done.args, output=done.stderr
@@ -159,13 +173,13 @@ class Terraform:
         """
         Apply, and again where something that was just made is not known everywhere.
 
-        Of a kept plan the rest is not applied.
+        Of a kept plan the rest is not applied, which ends with what to do then.
         """
         for pause_s in PAUSES_S:
             try:
                 self.apply(may=may, asks=asks)
             except subprocess.CalledProcessError as error:
-                if self.as_planned or not re.search(NOT_KNOWN_YET, error.output or ""):
+                if not re.search(NOT_KNOWN_YET, error.output or ""):
                     raise
                 made = "something that was just made is not known everywhere yet"
                 tell(f"deploy: {made}; once more in {pause_s} s")

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import requests
 
+from deploy.plans import UNCHANGED
 from local.demos.calls import command
 from local.errors import NotTried
-from local.rehearsal.google_cloud import DECLARED, SHOP
+from local.rehearsal.google_cloud import DECLARED, SHOP, last_of
 from local.rehearsal.run import No, Rehearsal
 from local.rehearsal.steps import PATIENCE_S
 from propensity import usecases
@@ -50,6 +51,21 @@ def have_permissions(r: Rehearsal) -> str:
             f"{', '.join(silent)} wrote no line; the others' have no refusal"
         )
     return "no line of a function is a refusal"
+
+
+def plan_again(r: Rehearsal) -> str:
+    """Plan without a change: what differs all the same would end each deploy of CI."""
+    folder = r.place.file.with_name("plan")
+    done = r.place.script("setup.sh", "--dry-run", f"--plan={folder}")
+    if not (folder / "plan.json").is_file():
+        raise NotTried(f"there is no second plan: {last_of(done)}")
+    differing = []
+    for resource in json.loads((folder / "plan.json").read_text())["resource_changes"]:
+        if resource["change"]["actions"] not in UNCHANGED:
+            differing.append(resource["address"])
+    if differing:
+        raise No(f"a second plan changes {', '.join(differing)}", hint=ISSUE)
+    return "a second plan is empty"
 
 
 def refuse_strangers(r: Rehearsal) -> str:
@@ -191,6 +207,7 @@ def answer_statements(r: Rehearsal) -> str:
 
 # The last ones: the steps have left lines of every function, and a schedule stays.
 QUESTIONS = {
+    "a second plan is empty": plan_again,
     "private functions": refuse_strangers,
     "no useless retries": spare_retries,
     "runs outlast their caller": go_on,

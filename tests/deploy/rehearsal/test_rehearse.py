@@ -57,7 +57,7 @@ def scratch(tmp_path, monkeypatch) -> Cloud:
     programs = ("gcloud", "bq", "terraform", "sleep")
     cloud = Cloud(tmp_path, tmp_path, {}, [], programs)
     (tmp_path / "deploy").mkdir()
-    for name in ("deploy_all.sh", "teardown.sh", "call.sh", "operate.sh"):
+    for name in ("deploy_all.sh", "setup.sh", "teardown.sh", "call.sh", "operate.sh"):
         script = tmp_path / "deploy" / name
         script.write_text(SHIM)
         script.chmod(0o755)
@@ -292,6 +292,22 @@ def test_a_login_of_ci_tries_all_but_lookups(place, scratch, tmp_path):
     looked = asked("look up", steps.look_up, rehearsal, failure="no")
     assert looked["answer"] == "not tried"
     assert "no identity token" in looked["seen"]
+
+
+@pytest.mark.parametrize(
+    ("actions", "answer"), [(["no-op"], "yes"), (["update"], "no"), ([], "not tried")]
+)
+def test_a_second_plan_is_empty_or_says_what_differs(place, actions, answer):
+    """CI refuses a change that nobody has approved, and would at each deploy."""
+    plan = place.file.with_name("plan") / "plan.json"
+    if actions:
+        policy = {"address": "policy.x", "change": {"actions": actions}}
+        plan.parent.mkdir()
+        plan.write_text(json.dumps({"resource_changes": [policy]}))
+    said = asked("x", questions.plan_again, Rehearsal(place=place), failure="no")
+
+    assert said["answer"] == answer
+    assert ("changes policy.x" in said["seen"]) == (answer == "no")
 
 
 def called(*minutes: str) -> str:

@@ -321,10 +321,16 @@ def test_who_plans_changes_nothing_and_reads_no_user():
 def test_who_plans_reads_the_state_and_the_budget_that_there_is(inside, capsys):
     """Terraform looks at it before each plan."""
     inside.settings["DEPLOY_BILLING_ACCOUNT"] = "0A1B2C-3D4E5F-678901"
+    inside.settings["PROPENSITY_GA4_DATASET"] = "their-project.analytics_1"
     assert inside.do("roles", ENVIRONMENT, "--planner") == 0
     told = "billing account 0A1B2C-3D4E5F-678901 also grants roles/billing.vi"
 
-    assert told in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert told in said
+    # Of an export in another project it needs the names, and no row.
+    granted = "owner of their-project.analytics_1 also grants roles/bigquery.metadataV"
+    assert granted in said
+    assert "bigquery.dataViewer" not in said
     assert inside.count("--role=roles/serviceusage.serviceUsageConsumer") == 1
     [state] = [call for call in inside.calls() if "objectViewer" in call]
     assert "gs://my-bucket-state " in state

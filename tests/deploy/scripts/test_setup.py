@@ -158,6 +158,32 @@ def test_what_was_just_made_is_waited_for(inside):
     assert inside.count("terraform apply /") == 1
 
 
+@pytest.mark.parametrize(
+    ("failure", "told"),
+    [
+        ("Error 403: forbidden", "approve the new plan; on GitHub: gh run rerun 77"),
+        ("Saved plan is stale", "approve the new plan; on GitHub: gh run rerun 77"),
+        (
+            "Error acquiring the state lock",
+            "gcloud storage rm gs://my-bucket-state/propensity/default.tflock",
+        ),
+    ],
+)
+def test_a_kept_plan_that_breaks_off_says_how_to_go_on(
+    inside, monkeypatch, capsys, failure, told
+):
+    """On any machine: the runner of CI has gone by then."""
+    monkeypatch.setenv("GITHUB_RUN_ID", "77")
+    plan = inside.folder / "kept" / "plan"
+    plan.parent.mkdir()
+    plan.touch()
+    inside.rules.insert(0, ("terraform apply", failure, 1))
+
+    assert inside.do("setup", "--yes", f"--plan={plan.parent}") == 1
+    assert told in capsys.readouterr().err
+    assert inside.count("terraform apply") == 1
+
+
 def test_what_was_deployed_does_not_go_in_silence(tmp_path):
     """Nothing is applied before somebody says so; a line names all audiences, callers
     and values of secrets that would go."""
