@@ -94,7 +94,7 @@ def try_it(path: Path) -> None:
     """Have a first look at the file, with its list."""
     from propensity.trying.tables import try_file
 
-    look, _, _ = try_file(
+    tried = try_file(
         str(path),
         report=path.with_suffix(".html"),
         scores=path.with_suffix(".csv"),
@@ -104,7 +104,7 @@ def try_it(path: Path) -> None:
         time="month",
         user="customer",
     )
-    print(look, file=sys.stderr)
+    print(tried.words, file=sys.stderr)
 
 
 WAYS = {"try": try_it, "plain": fit_plainly}

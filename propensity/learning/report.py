@@ -6,6 +6,8 @@ The texts are in ``templates/``; look, charts and formats are those of ``pages``
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from markupsafe import Markup
 
 from propensity.learning.card import Card, UserCard
@@ -24,6 +26,7 @@ def version_page(
     template: str | None = None,
     name: str = "",
     duel: object = None,
+    who: Sequence[object] = (),
     **more: object,
 ) -> str:
     """
@@ -33,6 +36,7 @@ def version_page(
         template: One that extends that of the card's kind; None for this.
         name: What the page calls the version; empty for its number.
         duel: Its list beside another, with a sentence and a picture, if there is one.
+        who: What tells the chosen from the others, a line each.
         more: What else the template shows.
     """
     plain: Plain = cleaned(card.plain())
@@ -56,6 +60,7 @@ def version_page(
         "follows_season": is_published and days <= LONGEST_DAYS,
         "rate_interval": rate_interval,
         "duel": duel,
+        "lines_of_who": who,
         "curves": _curves(plain["curves"], plain["metrics"]["base_rate"]),
         "directions": _directions(plain),
         "histograms": _histograms(plain),

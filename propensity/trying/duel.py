@@ -168,6 +168,7 @@ class Duel:
 
     Attributes:
         outcome: What users did: bought.
+        dates: On how many dates they were made.
         listed: Rows of each list, of which ``on_both`` are on both.
         found_on_both: Of these, those with the outcome.
         found, found_today: Rows with the outcome that the model's list alone has, and
@@ -177,6 +178,7 @@ class Duel:
     """
 
     outcome: str
+    dates: int
     listed: float
     on_both: float
     found_on_both: float
@@ -193,7 +195,10 @@ class Duel:
     @property
     def sentence(self) -> str:
         """What both lists found, and what that does not say."""
-        both = f"Both lists have {count(self.listed)}; {count(self.on_both)} are on "
+        both = f"Both lists have {count(self.listed)}"
+        if self.dates > 1:
+            both += f" on {count(self.dates)} dates in all"
+        both += f"; {count(self.on_both)} are on "
         if not self.apart:
             return f"{both}both, so that they are the same."
         told = (
@@ -270,6 +275,7 @@ def compare_lists(
     converted = rows.weight * rows.label
     return Duel(
         outcome=outcome,
+        dates=len(np.unique(rows.rows["as_of"].to_numpy())),
         listed=float(rows.weight[is_listed].sum()),
         on_both=float(rows.weight[is_listed & is_best].sum()),
         found_on_both=float(converted[is_listed & is_best].sum()),

@@ -60,6 +60,7 @@ from propensity.trying.duel import (
     read_todays_list,
 )
 from propensity.trying.first_look.scores import best_first
+from propensity.trying.first_look.who import Line, who_of_test, who_they_are
 from propensity.trying.sentences import did_of
 from propensity.trying.tables import Step
 from propensity.usecases import UseCase
@@ -177,6 +178,7 @@ class TriedExport:
 
     Attributes:
         people: Users as of the trial's date with their probabilities, the best first.
+        features: Of these, in the same order.
         bytes_read: Of the export; ``bytes_billed`` also counts the temporary tables.
         duel: Its list beside today's, if there is one.
     """
@@ -185,6 +187,7 @@ class TriedExport:
     card: UserCard
     trained: Trained
     people: pd.DataFrame
+    features: pa.Table
     bytes_read: int
     bytes_billed: int
     duel: Duel | None
@@ -231,7 +234,20 @@ class TriedExport:
             "narrower"
         ]
 
-    def page(self) -> str:
+    def who(self, listed: pd.Series | None = None) -> list[Line]:
+        """
+        Return what tells the users of a list from all others who were scored.
+
+        Args:
+            listed: Ids; None for the best tenth of the test set.
+        """
+        tellings = self.trial.use_case.tellings
+        if listed is None:
+            return who_of_test(self.trained, tellings)
+        chosen = self.people["user_id"].isin(listed).to_numpy()
+        return who_they_are(self.features, chosen, tellings)
+
+    def page(self, who: Sequence[Line] = ()) -> str:
         """Return the report, as one HTML file."""
         return version_page(
             self.card,
@@ -239,6 +255,7 @@ class TriedExport:
             name="trial of an export",
             sentences=self.sentences,
             duel=self.duel,
+            who=who,
         )
 
 
@@ -598,7 +615,7 @@ def _tried(
         valued = value.train_value(trained, task.features, seed=settings.seed)
     duel = None if todays is None else _duel(trial, trained, todays)
     with step(f"scoring users as of {trial.as_of}"):
-        people = scored(trial, trained)
+        people, features = scored(trial, trained)
     origin = Origin(
         rows=rows,
         as_of=trial.as_of,
@@ -613,6 +630,7 @@ def _tried(
         card=user_card(task, trained, verdict, origin, valued=valued),
         trained=trained,
         people=people,
+        features=features,
         bytes_read=bytes_read,
         bytes_billed=trial.warehouse.bytes_billed,
         duel=duel,
@@ -659,14 +677,15 @@ def _advice(trial: ExportTrial, rows: pa.Table) -> str:
     )
 
 
-def scored(trial: ExportTrial, trained: Trained) -> pd.DataFrame:
-    """Return all users as of a trial's date, the likeliest first."""
+def scored(trial: ExportTrial, trained: Trained) -> tuple[pd.DataFrame, pa.Table]:
+    """Return all users as of a trial's date, the likeliest first, with features."""
     use_case = trial.use_case
     window = use_case.window(trial.settings, [trial.as_of])
     rows = trial.warehouse.table(use_case.statement("features"), window)
     users = rows["user_id"].to_pandas().astype("str").rename("user_id")
     people = best_first(users, trained.live.scores(rows, use_case.features))
-    return people.reset_index(drop=True)
+    features = rows.select(list(use_case.features)).take(pa.array(people.index))
+    return people.reset_index(drop=True), features
 
 
 def told(tried: TriedExport) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import hmac
 import re
 import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ from propensity.trying.export import (
     try_export,
 )
 from propensity.trying.first_look.columns import check_once, check_users
+from propensity.trying.first_look.who import sentence as who_sentence
 
 # How many of the best a list of an export has.
 BEST = 500
@@ -477,10 +478,12 @@ def try_and_list(
     answer = told(tried)
     duel = tried.duel
     answer["against"] = None if duel is None else duel.plain()
+    who = tried.who()
     answer |= {"report": str(report), "scores": None, "listed": 0}
     answer |= {"provable": "", "key": ""}
     if scores is not None:
         listed = best(tried.people, tried.trial, control)
+        who = tried.who(listed["user_id"])
         answer["scores"] = str(scores)
         answer["listed"] = len(listed)
         if control is not None:
@@ -494,5 +497,7 @@ def try_and_list(
             answer["key"] = str(scores.parent / KEY)
         content = csv_of(list(listed), listed.itertuples(index=False))
         whole_files.write_whole(scores, content)
-    whole_files.write_whole(report, tried.page().encode())
+    answer["who"] = [asdict(line) for line in who]
+    answer["who_words"] = who_sentence(who)
+    whole_files.write_whole(report, tried.page(who).encode())
     return answer

@@ -17,6 +17,9 @@ def tried_export(answer: Mapping[str, Any]) -> str:
     """Write what an export can predict, and where report and list are."""
     would = "would" if answer["would_go_live"] else "would not"
     lines = [f"{answer['claim']}.", f"It {would} go live: {answer['verdict']}."]
+    if answer["who_words"]:
+        chosen = "the list" if answer["scores"] else "the best 10% of the test set"
+        lines.append(f"Who is in {chosen}: {answer['who_words']}")
     lines += [f"{note}." for note in answer["notes"]]
     if answer["against"]:
         lines.append(answer["against"]["sentence"])

@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from propensity.trying.first_look.experiment import ExperimentLook, try_experime
 from propensity.trying.first_look.reading import read_table
 from propensity.trying.first_look.scores import RowsToScore
 from propensity.trying.first_look.table import FirstLook, look_at_table
+from propensity.trying.first_look.who import Line
+from propensity.trying.first_look.who import sentence as who_sentence
 from propensity.usecases import parsing
 from propensity.usecases.declaration import SOURCE_TABLE
 from propensity.watching import Watched
@@ -40,6 +42,35 @@ def is_use_case(target: str) -> bool:
     return target in usecases.names() and not Path(target).is_file()
 
 
+@dataclass(frozen=True, kw_only=True)
+class TriedTable:
+    """
+    What a table can predict.
+
+    Attributes:
+        duel: Its list beside today's, if there is one.
+        who: What tells the best tenth of its list; None without a list.
+        listed: How many users the list has.
+    """
+
+    look: FirstLook
+    duel: Duel | None
+    who: Sequence[Line] | None
+    listed: int
+
+    @property
+    def words(self) -> str:
+        """What people read of it."""
+        lines = [*self.look.lines]
+        who = self.look.who if self.who is None else self.who
+        if who:
+            of = "test set" if self.who is None else "list"
+            lines.append(f"Who      best 10% of the {of}: {who_sentence(who)}")
+        if self.duel is not None:
+            lines.append(self.duel.sentence)
+        return "\n".join(lines)
+
+
 def try_file(
     target: str,
     *,
@@ -51,7 +82,7 @@ def try_file(
     candidates: Path | None = None,
     against: str | None = None,
     **chosen: Any,
-) -> tuple[FirstLook, Duel | None, int]:
+) -> TriedTable:
     """
     Have a first look at a file or a table of BigQuery, and write the report.
 
@@ -64,8 +95,7 @@ def try_file(
         chosen: As ``try_table`` takes them.
 
     Returns:
-        What the table can predict; with a list, without columns that may know the
-        outcome. Its list beside today's, if there is one. How many users the list has.
+        With a list, a look without columns that may know the outcome.
     """
     _check_files(target, rows, report=report, scores=scores)
     if candidates is not None:
@@ -94,11 +124,14 @@ def try_file(
         if scores is not None:
             look = look.without_leaks
     listed = None
+    who = None
     if scores is not None:
         with table_files.named(to_score), step("scoring the list"):
-            listed = look.scores(new_rows).round({"probability": 6})
-    count = _write(look.page(duel=duel), listed, report=report, scores=scores)
-    return look, duel, count
+            listed, who = look.list_of(new_rows)
+            listed = listed.round({"probability": 6})
+    page = look.page(duel=duel, who=who)
+    count = _write(page, listed, report=report, scores=scores)
+    return TriedTable(look=look, duel=duel, who=who, listed=count)
 
 
 def try_experiment_file(

@@ -268,9 +268,9 @@ def _table(target: str, **options: Any) -> Spoken:
     from propensity.cli.progress import announced, watched
     from propensity.trying import tables
 
-    look, duel, listed = tables.try_file(
-        target, step=announced, watched=watched, **options
-    )
+    tried = tables.try_file(target, step=announced, watched=watched, **options)
+    look = tried.look
+    who = look.who if tried.who is None else tried.who
     card = look.card.plain()
     answer = {
         "kinds": look.kinds,
@@ -280,10 +280,10 @@ def _table(target: str, **options: Any) -> Spoken:
         "tells_nothing": look.tells_nothing,
         "metrics": card["metrics"],
         "baseline": card["baseline"],
-        "against": None if duel is None else duel.plain(),
+        "who": [asdict(line) for line in who],
+        "against": None if tried.duel is None else tried.duel.plain(),
     }
-    told = repr(look) if duel is None else f"{look!r}\n{duel.sentence}"
-    return _told(told, answer, listed, options)
+    return _told(tried.words, answer, tried.listed, options)
 
 
 def _experiment(target: str, *, outcomes: str | None, **options: Any) -> Spoken:

@@ -115,6 +115,20 @@ class Candidates(Struct, frozen=True):
     candidates: Sequence[Candidate]
 
 
+class Telling(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """
+    How people are told of a feature that tells the chosen from the others.
+
+    Attributes:
+        phrase: What it is called, as "Last visit"; empty for the feature's name.
+        unit: "days", "days ago" or "count", which have edges of their own, or what
+            numbers are of, such as USD.
+    """
+
+    phrase: str = ""
+    unit: str = ""
+
+
 class Property(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
     A GA4 property, whose export is read in the place of the deployment's.

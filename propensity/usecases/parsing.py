@@ -116,6 +116,9 @@ def _contradictions(use_case: UseCase) -> Iterator[str]:
     for name in use_case.compared:
         if features.get(name) != CATEGORY or use_case.scores_events:
             yield f"compared: {name} is not a feature of users that is a category"
+    for name in use_case.tell:
+        if name not in features:
+            yield f"tell.{name}: there is no such feature"
     for name in sorted(set(use_case.parameters) & set(use_case.run_parameters([DAY]))):
         yield f"parameters.{name}: every run sets @{name}; rename it"
     baseline = use_case.baseline.feature

@@ -76,6 +76,7 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
         prediction_days: When the clock has it predicted: ``daily``, or weekdays; empty
             for the deployment's days, or the first of them if the horizon is long.
         compared: Categories by which an evaluated week is compared.
+        tell: How people are told of a feature; False where they are not.
         like: The use case that it is an instance of, whose statements it has; empty
             for none.
         ga4_property: Whose export it reads; None for the deployment's.
@@ -107,8 +108,21 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
     stride_days: declaration.DaysOrNone = 0
     prediction_days: declaration.PredictionDays = ""
     compared: Annotated[Sequence[declaration.Column], Meta(max_length=3)] = ()
+    tell: Mapping[declaration.Column, declaration.Telling | bool] = {}
     like: str = ""
     ga4_property: Property | None = field(default=None, name="property")
+
+    @property
+    def tellings(self) -> dict[str, declaration.Telling]:
+        """How people are told of each feature that they may be told of."""
+        tellings = {}
+        for name in self.features:
+            telling = self.tell.get(name, True)
+            if isinstance(telling, declaration.Telling):
+                tellings[name] = telling
+            elif telling:
+                tellings[name] = declaration.Telling()
+        return tellings
 
     @cached_property
     def folder(self) -> Path:

@@ -117,7 +117,18 @@ def test_the_list_of_an_export_is_compared_with_todays():
     assert trial.duel.listed == len(listed)
     assert trial.duel.found_on_both + trial.duel.found_today == listed["label"].sum()
     assert trial.duel.paid is None
-    assert "Both lists have 128; 88 are on both" in trial.page()
+    assert "; 88 are on both" in trial.page()
+
+
+def test_who_is_on_a_list_of_an_export_is_told_in_words(long_ago):
+    """As the use case names its features; of some it tells nothing."""
+    bought = long_ago.features["purchases_28d"].to_numpy() > 0
+    lines = long_ago.who(long_ago.people["user_id"][bought])
+
+    assert 20 <= bought.sum() <= 140
+    assert lines[0].words == "Purchases in the last four weeks at least 1"
+    assert (lines[0].chosen, lines[0].others) == ("100%", "0%")
+    assert not any("fading" in line.words for line in lines)
 
 
 @pytest.fixture(scope="module")

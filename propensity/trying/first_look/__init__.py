@@ -7,5 +7,6 @@ Nothing here reads or writes outside the process; models and metrics are ``learn
 - ``reading``: the table, read; ``columns``: what its columns hold; steps of time
 - ``training``: the training of a table, and the sample of one with many rows
 - ``scores``: the rows whose outcome is open, for a list; ``reasons``: why
+- ``who``: what tells the chosen from the others
 - ``experiment``: users contacted at random, and whom to contact
 """

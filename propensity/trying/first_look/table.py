@@ -46,6 +46,8 @@ from propensity.trying.first_look.reading import (
 from propensity.trying.first_look.reasons import Reasons, directions, reasons
 from propensity.trying.first_look.scores import RowsToScore, best_first
 from propensity.trying.first_look.training import TableTraining, sample_of
+from propensity.trying.first_look.who import Line, sentence, who_of_test, who_they_are
+from propensity.usecases.declaration import Telling
 from propensity.watching import Watched, unwatched
 
 # A ranking is taken for one that tells something, and is none, once in so many tables.
@@ -206,6 +208,24 @@ class FirstLook:
         """The model of all rows whose outcome is known."""
         return self.training.live(self.trained.members)
 
+    @property
+    def tellings(self) -> dict[str, Telling]:
+        """How people are told of each feature: by the name of its column."""
+        tellings = {}
+        for name, column in self.table.columns.items():
+            unit = ""
+            if self.table.features[column].kind == "date":
+                unit = "days" if self.table.features[column].is_plan else "days ago"
+            tellings[name] = Telling(phrase=column, unit=unit)
+        return tellings
+
+    @cached_property
+    def who(self) -> Sequence[Line]:
+        """What tells the best tenth of the test set from the others."""
+        if self.tells_nothing or self.known_leaks:
+            return ()
+        return who_of_test(self.trained, self.tellings)
+
     def scores(self, rows: pd.DataFrame | pa.Table | None = None) -> pd.DataFrame:
         """
         Return the users, each with probability, percentile and reasons, best first.
@@ -217,14 +237,25 @@ class FirstLook:
             rows: Rows of a later table; by default the table's own rows whose outcome
                 is open. Of each user the newest row counts.
         """
+        return self.list_of(rows)[0]
+
+    def list_of(
+        self, rows: pd.DataFrame | pa.Table | None = None
+    ) -> tuple[pd.DataFrame, Sequence[Line]]:
+        """Return the users as ``scores``, and what tells their best tenth."""
         look = self.without_leaks
         to_score = RowsToScore.of(look.table, rows)
         probability = look.live.scores(to_score.features, look.table.task.features)
         listed = best_first(to_score.users, probability)
         best = to_score.features.take(pa.array(listed.index[:_WITH_REASONS]))
         why = look._reasons_of(best).shown(best, look.table.used)
+        chosen = np.zeros(len(listed), np.bool_)
+        chosen[listed.index[: len(listed) // 10]] = True
+        who = list[Line]()
+        if not look.tells_nothing:
+            who = who_they_are(to_score.features, chosen, look.tellings)
         listed = listed.reset_index(drop=True)
-        return listed.assign(reasons=pd.Series(why, dtype="str"))
+        return listed.assign(reasons=pd.Series(why, dtype="str")), who
 
     def reasons(self, rows: pd.DataFrame | pa.Table | None = None) -> Reasons:
         """Return what moved the log-odds of rows, in the order in which they are."""
@@ -237,12 +268,21 @@ class FirstLook:
             self.live, self.table.task.features, features, training_rows=training_rows
         )
 
-    def page(self, *, duel: object = None) -> str:
-        """Write the model report, an HTML page, with a ``duel`` if there is one."""
-        return version_page(self.card, duel=duel)
+    def page(self, *, duel: object = None, who: Sequence[Line] | None = None) -> str:
+        """
+        Write the model report, an HTML page.
+
+        Args:
+            duel: Its list beside another one, if there is one.
+            who: Who is on its list; None for ``self.who``.
+        """
+        return version_page(self.card, duel=duel, who=self.who if who is None else who)
 
     def __repr__(self) -> str:
-        return "\n".join(self.lines)
+        lines = list(self.lines)
+        if self.who:
+            lines.append(f"Who      best 10% of the test set: {sentence(self.who)}")
+        return "\n".join(lines)
 
     def _repr_html_(self) -> str:
         return in_notebook(self.page())
