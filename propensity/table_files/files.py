@@ -85,6 +85,12 @@ def read_file(path: Path, expected: Sequence[str]) -> pa.Table:
             table = _parquet(path, content)
         else:
             table = _csv(path, content)
+    except pa.ArrowNotImplementedError as error:
+        raise SchemaError(
+            f"{path} is packed in a way that cannot be read, or has values of an "
+            "unknown type",
+            hint="Write it again, with texts, numbers and times",
+        ) from error
     except _DAMAGED as error:
         raise _unreadable(path) from error
     names = table.column_names
@@ -179,7 +185,25 @@ def _parquet(path: Path, content: pa.Buffer) -> pa.Table:
     table = pq.ParquetFile(pa.BufferReader(content), read_dictionary=texts).read()
     size = sum(_size_of(chunk) for column in table.columns for chunk in column.chunks)
     _check_size(path, size, packed=len(content))
-    return table.cast(file.schema_arrow)
+    for number, declared in enumerate(file.schema_arrow):
+        table = table.set_column(
+            number, declared.name, _as_declared(table[number], declared.type)
+        )
+    return table
+
+
+def _as_declared(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    """Return a column in the type of its file; of views and UUIDs their plain ones."""
+    if kind == pa.uuid():
+        ids = [None if value is None else str(value) for value in column.to_pylist()]
+        return pa.chunked_array([pa.array(ids, pa.string())])
+    if pa.types.is_string_view(kind):
+        return column.cast(pa.string())
+    if pa.types.is_binary_view(kind):
+        return column.cast(pa.binary())
+    if pa.types.is_nested(kind):
+        return column
+    return column.cast(kind)
 
 
 def _size_of(values: pa.Array) -> int:

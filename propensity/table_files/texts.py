@@ -46,7 +46,9 @@ _MONEY = (
     r"rub|uah|kr|zł|kč|ft|lei|tl|rs|r|fr|s?fr|cr|dr"
 )
 # Thousands and millions are behind a number: k6 is a name.
-_BEHIND = rf"{_MONEY}|[tkm]|mio|mrd)?\.?"
+_BEHIND = (
+    rf"{_MONEY}|[tkm]|mio|mrd|mn|bn|thousand|million|billion|lakhs?|lacs?|crores?)?\.?"
+)
 _MONEY += r")?\.?"
 _DIGITS = (
     r"(?:\d{1,3}(?:[,.\s'’]?\d{3})*|\d{1,4}(?P<apart>[,_٬])\d{2,4}(?:(?P=apart)\d{2,4})*|"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import uuid
 import zipfile
 
 import pyarrow as pa
@@ -177,3 +178,23 @@ def test_values_that_are_no_texts_or_numbers_are_refused():
         table_files.identities(pa.chunked_array([[["u1"], ["u2"]]]), "x")
     with pytest.raises(SchemaError, match="column x"):
         table_files.typed(pa.table({"x": [b"\xff", b"u1"]}), "x", "NUMERIC")
+
+
+def test_views_and_uuids_of_parquet_are_texts(tmp_path):
+    """Defects: a file with views was "damaged", and own events refused a UUID."""
+    names = [f"c{n}" for n in range(3)]
+    ids = [uuid.uuid5(uuid.NAMESPACE_DNS, name) for name in names]
+    packed = pa.array([each.bytes for each in ids] + [None], pa.uuid())
+    views = pa.array([*names, None], pa.string_view())
+    table = pa.table({"id": packed, "amount": views})
+    # As data frames write it, whose word of their types is another one.
+    frames = table.to_pandas().assign(id="x")
+    table = table.replace_schema_metadata(pa.Table.from_pandas(frames).schema.metadata)
+    pq.write_table(table, tmp_path / "views")
+    read = table_files.read_file(tmp_path / "views", [])
+
+    shown = [*map(str, ids), None]
+    assert read["id"].to_pylist() == shown
+    assert table_files.identities(read["id"], "id").to_pylist() == shown
+    assert read["amount"].to_pylist() == [*names, None]
+    assert len(read.to_pandas()) == 4

@@ -173,6 +173,7 @@ def test_digits_of_any_script_are_read(values, kind):
         ["7 มี.ค. 2567", "8 มี.ค. 2567"],
         ["1_234_567", "2_345_678"],
         ["12,34,567", "1,23,456"],
+        ["12.5 lakh", "3 crore"],
     ],
     ids=str,
 )
