@@ -68,13 +68,16 @@ def unpacked(column: pd.Series) -> pd.Series:
 
 
 def frame_of(
-    table: pd.DataFrame | pa.Table, missing: Sequence[str] = ()
+    table: pd.DataFrame | pa.Table,
+    missing: Sequence[str] = (),
+    keys: Sequence[str | None] = (),
 ) -> pd.DataFrame:
     """
     Return a table's columns by texts, with rows that are counted from 0.
 
     Args:
-        missing: Words that stand for a missing value in every column.
+        missing: Words that stand for a missing value in a feature.
+        keys: Columns of label, user, time and treatment, whose values stay.
     """
     frame = table
     if isinstance(table, pa.Table):
@@ -92,7 +95,8 @@ def frame_of(
             read.insert(0, str(name), frame.index.get_level_values(position))
     read = read.reset_index(drop=True)
     words = {key_of(word) for word in missing}
-    for name in read.columns if words else ():
+    features = read.columns.difference(one_form(list(keys)), sort=False)
+    for name in features if words else ():
         codes, different = different_texts(read[name])
         is_missing = different.map(key_of).isin(words).to_numpy()
         if is_missing.any():

@@ -150,7 +150,7 @@ def read_table(
     name: str = "table",
 ) -> ReadTable:
     """Read a table that is to be tried; arguments and errors are ``try_table``'s."""
-    frame = columns.frame_of(table, missing)
+    frame = columns.frame_of(table, missing, [label, time, user])
     label = one_form(label)
     time = one_form(time)
     user = one_form(user)

@@ -60,7 +60,7 @@ class RowsToScore:
                     " by --rows",
                 )
         else:
-            frame = columns.frame_of(table, read.missing)
+            frame = columns.frame_of(table, read.missing, [read.time, read.user])
             times = _times_of_others(read, frame)
         used = {name: read.features[column] for name, column in read.columns.items()}
         return cls.from_frame(

@@ -152,6 +152,16 @@ def test_a_word_for_a_missing_value_is_a_gap_here_and_in_rows_to_score():
     assert later.features["visits"].null_count == 1
 
 
+@pytest.mark.parametrize("word", ["no", "c7", "2025-08"])
+def test_a_word_for_a_missing_value_empties_neither_label_nor_user_nor_time(word):
+    """Defect: ages that are 0 where nobody knows them took all labels of 0."""
+    read = read_table(customers(), **NAMES, missing=[word])
+
+    assert read.rows.sort_by("user_id") == read_table(
+        customers(), **NAMES
+    ).rows.sort_by("user_id")
+
+
 def test_bytes_are_texts_with_gaps_and_without():
     """b'k6' is no number."""
     names = [f"k{n % 7}".encode() if n % 5 else None for n in range(1_200)]
