@@ -8,6 +8,7 @@ finds out whether yesterday's table is there, and may wait for it.
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -18,6 +19,7 @@ from propensity.timeframe import midnight
 from propensity.trying import new_use_case as new
 from propensity.usecases.declaration import Events
 from tests.deploy.monitoring import raised
+from tests.docs.pages import blocks
 from tests.functions.conftest import MONDAY
 from tests.support import own_use_cases, shop
 from tests.support.deployment import Deployment
@@ -248,3 +250,20 @@ def test_a_table_of_ones_own_that_nobody_fills_is_not_published(
     assert (answer.status_code, answer.json["error"]) == (424, "no_data")
     assert owning.published() == before
     assert week["status"] == "provisional"
+
+
+def test_a_sample_begins_with_the_days_of_a_training_and_copies_none_twice(ended):
+    """By the page's statement; a table that is late comes another day."""
+    [statement] = [
+        sql for sql in blocks("docs/deploy-reference.md", "sql") if "FOR" in sql
+    ]
+    names = re.fullmatch(r"FOR day IN \(\n(.*)\) DO\n.*", statement, re.DOTALL)[1]
+    days = [TODAY - n * DAY for n in (1, 3, 4, 119, 121)]
+    exported = [f"events_{day:%Y%m%d}" for day in days] + ["events_intraday_20260101"]
+    copied = [exported[2]]
+    for source, listed in (("my-project", exported), ("my-test-project", copied)):
+        rows = f"(SELECT table_name FROM UNNEST({listed}) AS table_name)"
+        names = re.sub(rf"`{source}\..*?TABLES`", rows, names)
+
+    sampled = {row["name"] for row in ended.warehouse.rows(names)}
+    assert sampled == {exported[1], exported[3]}
