@@ -274,18 +274,28 @@ def too_few(outcome: Floats, name: str) -> str:
     """Say why a group of users, (users,), says nothing of effects; "" if it does."""
     users = len(outcome)
     positives = int(np.count_nonzero(outcome))
-    if users >= FEWEST and min(positives, users - positives) >= FEW:
+    others = users - positives
+    wanted = f"{FEW} with it and {FEW} without"
+    if not np.isin(outcome, (0, 1)).all():
+        # Of sums everybody may have one, if they differ.
+        others = FEW if np.ptp(outcome) else 0
+        wanted = f"{FEW} with it, and different sums"
+    if users >= FEWEST and min(positives, others) >= FEW:
         return ""
     return (
         f"{positives:,} of {users:,} users ({name}) have the outcome: it takes "
-        f"{FEWEST} users, {FEW} with it and {FEW} without"
+        f"{FEWEST} users, {wanted}"
     )
 
 
 def _of_outcome() -> VotingRegressor:
     """Return a model of outcomes; trees alone order rare ones worse than chance."""
     trees = HistGradientBoostingRegressor(
-        max_iter=60, max_leaf_nodes=8, min_samples_leaf=50, early_stopping=False
+        max_iter=60,
+        max_leaf_nodes=8,
+        min_samples_leaf=50,
+        early_stopping=False,
+        random_state=0,
     )
     return VotingRegressor([("line", RidgeCV(_PENALTIES)), ("trees", trees)])
 
@@ -298,6 +308,7 @@ def _of_effect() -> VotingRegressor:
         max_leaf_nodes=4,
         min_samples_leaf=200,
         early_stopping=False,
+        random_state=0,
     )
     return VotingRegressor(
         [("line", RidgeCV(_PENALTIES)), ("groups", GroupEffects()), ("trees", trees)]

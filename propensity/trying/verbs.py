@@ -293,7 +293,11 @@ def _experiment(target: str, *, outcomes: str | None, **options: Any) -> Spoken:
     if outcomes:
         options["label"] = [name.strip() for name in outcomes.split(",")]
     look, listed = tables.try_experiment_file(target, step=announced, **options)
-    answer = {"arms": look.plain_arms(), "left_out": look.left_out}
+    answer = {
+        "arms": look.plain_arms(),
+        "left_out": look.left_out,
+        "list_of": look.whom_it_lists,
+    }
     return _told(repr(look), answer, listed, options)
 
 
@@ -306,7 +310,8 @@ def _told(
     say(f"The report is in {options['report']}")
     is_written = scores is not None and listed > 0
     if is_written:
-        say(f"The list of {listed:,} users is in {scores}")
+        whom = f", of {answer['list_of']}" if "list_of" in answer else ""
+        say(f"The list of {listed:,} users is in {scores}{whom}")
     elif scores:
         say(f"{scores} is not written: there is nobody to contact")
     files = {

@@ -192,10 +192,12 @@ def _options(random: np.random.Generator, names: Sequence[str]) -> dict[str, Any
     return options
 
 
-def campaign(seed: int) -> pd.DataFrame:
-    """Draw an experiment of a few hundred users."""
+def campaign(seed: int, users: int | None = None) -> pd.DataFrame:
+    """Draw an experiment of a few hundred users, or of so many."""
     random = np.random.default_rng(seed)
-    users = int(random.integers(700, 1_200))
+    drawn = int(random.integers(700, 1_200))
+    if users is None:
+        users = drawn
     visits = random.poisson(4, users)
     is_mailed = random.random(users) < 0.5
     rate = 0.1 + 0.02 * visits + is_mailed * random.choice([-0.15, 0.0, 0.1])

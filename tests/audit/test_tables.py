@@ -194,6 +194,35 @@ def test_an_experiment_says_the_same_in_any_order_and_of_any_name(tmp_path, seed
     assert all(numbers(frame, form) == as_is for form in FORMS)
 
 
+@pytest.mark.parametrize("seed", range(2))
+def test_an_experiment_says_the_same_of_a_column_in_another_unit(seed):
+    """Defect: discounts of 0 to 0.3 were one group, and in percent they were four."""
+    random = np.random.default_rng(seed)
+    frame = tables.campaign(seed, users=6_000)
+    discount = random.choice([0, 0.125, 0.25, 0.375], len(frame))
+    is_moved = (frame["mail"] == "spring") & (discount == 0.375)
+    bought = frame["bought"].mask(is_moved & (random.random(len(frame)) < 0.3), 1)
+    frame = frame.assign(bought=bought)
+    names = {"label": "bought", "treatment": "mail", "control": "none", "user": "user"}
+
+    def said(values: Any) -> Any:
+        look = try_experiment(frame.assign(discount=values), **names)
+        [arm] = look.arms
+        [plain] = look.plain_arms()
+        groups = sorted(arm.groups, key=lambda group: group.users)
+        added = [group.added.estimate for group in groups] + [plain["effect"]]
+        users = [(group.feature, group.users) for group in groups]
+        # A number is learned with its logarithm, which has another form by its unit.
+        return users, plain["did"], plain["advice"], pytest.approx(added, abs=0.01)
+
+    as_is = said(discount)
+    assert [feature for feature, _ in as_is[0]].count("discount") == 4
+    for unit in (100, 1_000_000, 1 / 64):
+        *others, added = said(discount * unit)
+        assert others == [*as_is[:3]]
+        assert added.expected == as_is[3]
+
+
 @pytest.mark.parametrize("table", [SHOP, LOYALTY], ids=["events", "source"])
 @pytest.mark.parametrize("seed", range(5))
 def test_own_tables_are_read_alike_in_any_order_and_file(tmp_path, table, seed):

@@ -97,3 +97,16 @@ def test_a_group_between_two_values_is_found_and_its_effect_is_shrunk():
 def test_a_gain_of_nearly_nothing_takes_no_number_of_users():
     """It would be larger than anybody has."""
     assert users_needed(Difference(1e-15, -0.01, 0.01), 10_000) is None
+
+
+def test_every_estimator_that_draws_has_a_seed():
+    """Defect: trees of many users drew their bins anew each time."""
+    drawn = experiment(1_000, line, seed=1)
+    model = model_of(drawn, effects(drawn))
+    unseeded = []
+    for each in (model.outcome, model.effect):
+        for name, value in each.get_params().items():
+            if name.endswith("random_state") and value is None:
+                unseeded.append(name)
+
+    assert not unseeded

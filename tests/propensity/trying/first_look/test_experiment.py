@@ -11,7 +11,8 @@ import pytest
 
 from propensity import try_experiment
 from propensity.errors import NotEnoughData, SchemaError
-from propensity.trying.first_look import experiment
+from propensity.trying.first_look.advice import Advice, worth
+from propensity.trying.first_look.arms import grouping
 
 NAMES = {"treatment": "mail", "control": "none", "label": "bought", "user": "customer"}
 
@@ -67,21 +68,21 @@ def test_the_undecided_are_contacted_first_if_they_alone_react(look):
     assert arm.is_open
     assert arm.at_share(arm.effects.effect) > 1.5 * arm.at_share(arm.effects.expected)
     assert list(arm.reacting) == ["segment"]
-    assert arm.verdict in look.page()
+    assert Advice.of(arm).sentence in look.page()
     assert 'class="verdict good"' in look.page()
     assert "<script" not in look.page()
 
 
 def test_what_an_order_is_worth_is_said_with_the_interval_of_the_difference(look):
     arm = look.arms[0]
-    plain = arm.plain()
+    [plain] = look.plain_arms()
     page = look.page()
     heading = page[page.index("<h1>") : page.index("</h1>")]
 
     assert 0 < plain["top_30_gain_low"] < plain["top_30_gain_high"]
     gain = plain["top_30_by_effect"] - plain["top_30_by_probability"]
     assert plain["top_30_gain"] == pytest.approx(gain, abs=0.002)
-    assert arm.worth in page
+    assert worth(arm) in page
     assert "most for segment = undecided (11.6 against -0.5)" in heading
 
 
@@ -90,8 +91,12 @@ def test_an_effect_that_may_be_chance_is_grey():
     [arm] = look.arms
 
     assert 'class="verdict open"' in look.page()
-    assert arm.verdict.startswith("It is undecided whether contacting adds anything.")
-    assert arm.plain()["did"] == "undecided"
+    advice = Advice.of(arm)
+    assert advice.sentence.startswith("It is undecided whether contacting everybody")
+    assert (advice.code, advice.needs_person) == ("undecided", True)
+    # Nobody says that it helps, so that there is no list of everybody.
+    assert look.scores(campaign(300, seed=5)).empty
+    assert look.whom_it_lists == "nobody"
 
 
 def of_cities(*effects: float) -> pd.DataFrame:
@@ -109,7 +114,8 @@ def test_nobody_is_contacted_whom_it_harms():
     look = try_experiment(of_cities(-0.06), **NAMES)
     [arm] = look.arms
 
-    assert (arm.did, arm.advice) == ("harms", "nobody")
+    assert arm.effect.is_below()
+    assert Advice.of(arm).code == "nobody"
     assert "Use      Do not contact everybody: " in repr(look)
     assert "Contact nobody." in look.page()
     assert 'class="verdict wait"' in look.page()
@@ -122,10 +128,26 @@ def test_only_a_group_that_it_helps_is_contacted_where_it_harms_others():
     others = of_cities(0.12, -0.1, -0.1, -0.1).head(500)
     listed = look.scores(others)["customer"]
 
-    assert (arm.did, arm.advice) == ("harms", "groups")
-    assert "Contact only city = c0 (" in arm.verdict
+    assert Advice.of(arm).code == "groups"
+    assert "Contact only city = c0 (" in Advice.of(arm).sentence
     assert len(listed) > 50
     assert set(others.set_index("customer")["city"][listed]) == {"c0"}
+
+
+def test_what_is_undecided_of_all_and_decided_of_a_group_is_said_of_both():
+    """In the heading, in the advice and in the list."""
+    table = of_cities(0.12, -0.04, -0.04, -0.04)
+    look = try_experiment(table, **NAMES)
+    [arm] = look.arms
+    sentence = Advice.of(arm).sentence
+    listed = look.scores(table.head(500))["customer"]
+
+    assert not arm.is_decided
+    assert "undecided whether contacting everybody adds anything. " in sentence
+    assert "city = c0 (" in sentence
+    assert "which may be chance; most for city = c0 (" in look.page()
+    assert set(table.set_index("customer")["city"][listed]) == {"c0"}
+    assert "c0" in look.whom_it_lists or "adds something" in look.whom_it_lists
 
 
 def test_what_does_not_pay_is_not_advised():
@@ -135,7 +157,7 @@ def test_what_does_not_pay_is_not_advised():
     names = {**NAMES, "label": ["bought", "spend"]}
     look = try_experiment(table, **names, cost_per_contact=5, margin=0.4)
 
-    assert [arm.advice for arm in look.arms] == ["at_a_loss", "at_a_loss"]
+    assert [Advice.of(arm).code for arm in look.arms] == ["at_a_loss", "at_a_loss"]
     assert "Do not contact at this cost" in look.page()
     assert look.scores(table.head(50)).empty
 
@@ -275,7 +297,7 @@ def test_others_are_listed_in_the_order_that_the_verdict_allows(look):
     by_effect = look.scores(others)
     undecided = others.set_index("customer")["segment"] == "undecided"
     first = by_effect["customer"].head(100)
-    by_probability = try_experiment(alike(3_000, seed=2), **NAMES | {"user": None})
+    by_probability = try_experiment(alike(6_000, seed=3), **NAMES | {"user": None})
     listed = by_probability.scores(alike(300, seed=6))
 
     assert [*by_effect.columns] == ["customer", "treatment", "effect", "expected"]
@@ -311,6 +333,46 @@ def test_several_outcomes_are_looked_at_together(look):
 def test_groups_of_whole_numbers_begin_and_end_with_one():
     """Defects: 0.999 to 120; and a gap in a column of many numbers stopped all."""
     numbers = pd.Series([*range(1, 301), None])
-    groups = experiment._grouping(numbers)(numbers)
+    groups = grouping(numbers)(numbers)
 
     assert [*groups.unique()] == ["1 to 100", "101 to 200", "201 to 300", "empty"]
+
+
+def test_a_number_with_few_values_is_grouped_by_its_own_values():
+    """Defect: discounts of 0, 0.1, 0.2, 0.3 were one group, 0."""
+    numbers = pd.Series([0, 0.1, 0.25, 1_000_000, None])
+    groups = grouping(numbers)(numbers)
+
+    assert [*groups] == ["0", "0.1", "0.25", "1000000", "empty"]
+
+
+def test_thirds_of_numbers_that_begin_alike_have_different_names():
+    """Defect: three thirds called 4.5e+04 to 4.5e+04 ended in a traceback."""
+    numbers = pd.Series(45_000 + np.arange(300) / 1_000)
+    groups = grouping(numbers)(numbers)
+
+    assert groups.nunique() == 3
+
+
+def test_sums_of_users_who_all_paid_are_compared():
+    """Defect: "20 with it and 20 without" was asked of sums, too."""
+    table = campaign(2_000)
+    random = np.random.default_rng(4)
+    paid = random.gamma(2, 30, len(table)) + 5 * (table["mail"] == "spring")
+    effect = try_experiment(table.assign(bought=paid), **NAMES).arms[0].effects.mean()
+
+    assert effect.low < 5 < effect.high
+    with pytest.raises(NotEnoughData, match="20 with it, and different sums"):
+        try_experiment(
+            table.assign(bought=paid.where(table["mail"] == "spring", 2)), **NAMES
+        )
+
+
+def test_a_word_for_a_missing_value_empties_neither_label_nor_treatment():
+    table = campaign(2_000)
+    [said] = try_experiment(table, **NAMES).plain_arms()
+    for word in ("0", "none", "c7"):
+        [same] = try_experiment(
+            table.assign(age=40 - table.index % 9), **NAMES, missing=[word]
+        ).plain_arms()
+        assert same["users"] == said["users"]
