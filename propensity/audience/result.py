@@ -20,7 +20,8 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from propensity.measures.intervals import Difference, in_columns
-from propensity.measures.uplift import LOST, Gain, gained
+from propensity.measures.uplift import Gain, gained
+from propensity.measures.verdicts import LOST, OPEN, Verdict, verdict_of
 from propensity.pages.words import about, amount, plural, share
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Result:
     status: str
     contacted: int
     control: int
-    verdict: str
+    verdict: Verdict
     cost_per_contact: Decimal | None
     cost: Decimal | None
     margin: float | None
@@ -59,6 +60,7 @@ class Result:
         columns = dict[str, Any]()
         for name, value in vars(self).items():
             columns[name] = float(value) if isinstance(value, Decimal) else value
+        columns["verdict"] = self.verdict.code
         gain = columns.pop("gain")
         columns |= in_columns("brought", gain.amount)
         return columns | in_columns("profit", gain.profit)
@@ -73,7 +75,7 @@ def newest(rows: Sequence[StoredRow]) -> StoredRow:
     """
     in_order = sorted(rows, key=itemgetter("week"))
     shown = in_order[-1]
-    if shown["verdict"] != "open":
+    if verdict_of(shown["verdict"]) is not OPEN:
         return {**shown, "decided": shown["week"]}
     for row in reversed(in_order):
         if row["status"] == "final":
@@ -110,7 +112,7 @@ def result(row: StoredRow, plan: StoredRow | None = None) -> Result:
         status="provisional" if row["status"] is None else row["status"],
         contacted=users,
         control=control,
-        verdict="open" if row["verdict"] is None else row["verdict"],
+        verdict=verdict_of(row["verdict"]),
         cost_per_contact=price,
         cost=cost,
         margin=margin,
@@ -156,7 +158,7 @@ def claim(shown: Result, currency: str) -> str:
         why = "their outcomes have no amounts"
         if not shown.control:
             why = "there is no control group"
-        elif shown.verdict == LOST:
+        elif shown.verdict is LOST:
             why = "some users got lost on the way"
         return f"What contacting {users} brought is not known, because {why}"
     more = "less" if brought.estimate < 0 else "more"

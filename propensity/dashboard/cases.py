@@ -17,7 +17,6 @@ from propensity.dashboard.reading import QueryResult, Row
 from propensity.errors import ArtifactError
 from propensity.gcp.artifacts import Artifacts
 from propensity.measures.power import weeks_left
-from propensity.measures.uplift import LOST
 from propensity.pages.findings import Meaning, meanings
 from propensity.pages.page import POLICY
 from propensity.pages.words import (
@@ -402,11 +401,10 @@ class Case:
             if self.as_of - row["week_end"] > OVER:
                 continue
             name = row["audience"]
-            if row["verdict"] == "harms":
-                yield Action("harms", f"Audience {name} does harm.", "lift")
-            if row["verdict"] == LOST:
-                text = f"Audience {name} lost users on the way."
-                yield Action("lost_users", text, "lift")
+            verdict = row["result"].verdict
+            if verdict.finding:
+                text = f"Audience {name} {verdict.problem}."
+                yield Action(verdict.finding, text, "lift")
 
 
 def _derived(row: Row) -> dict[str, Any]:

@@ -8,7 +8,7 @@ Measures of scores: pure functions on arrays, for trainings and for evaluations.
 - ``thresholds``: metrics from a threshold on, and of a budget
 - ``drift``: what differs from the training of the model that scores
 - ``uplift``: what treated users did, against those held out; ``power``: what can be
-  shown of that, before and meanwhile
+  shown of that, before and meanwhile; ``verdicts``: what can be said, in words
 - ``presence``: active users and customers who were away, each measured
 
 It may import ``models``, ``tables`` and ``pages``. Tests:

@@ -36,10 +36,18 @@ from propensity.measures.statistic import (
     variance_explained,
     with_common_spread,
 )
+from propensity.measures.verdicts import (
+    HARMS,
+    HELPS,
+    LOST,
+    NO_CONTROL,
+    OPEN,
+    TOO_FEW,
+    Verdict,
+    verdict_of,
+)
 from propensity.tables.audiences import Figures, GroupSums, Revenue
 
-# The verdict where the sizes of the groups can't be chance.
-LOST = "sample_ratio"
 # p-value of the groups' sizes below which no figure can be trusted.
 ALARM = 0.001
 # A verdict needs so many conversions in all: below, there are too few to say.
@@ -117,7 +125,7 @@ def figures(
             conversions=int(bought.positives + anyway.positives),
             is_sound=p_value >= ALARM,
             is_final=is_final,
-        ),
+        ).code,
         revenue=_revenue(treated, control, errors=errors),
     )
 
@@ -140,7 +148,7 @@ def gained(
     margin: float | None = None,
 ) -> Gain:
     """Return what contacting brought, by a row of figures; nothing of lost users."""
-    if row["verdict"] == LOST:
+    if verdict_of(row["verdict"]) is LOST:
         return Gain()
     users = row["treated_users"]
     buyers = difference_in(row, "conversion_difference")
@@ -219,16 +227,16 @@ def sample_ratio(treated: int, control: int, *, share: float) -> float:
 
 def verdict(
     difference: Difference | None, *, conversions: int, is_sound: bool, is_final: bool
-) -> str:
+) -> Verdict:
     """Return the verdict on a campaign: helps, harms, open, or why there is none."""
     if not is_sound:
         return LOST
     if difference is None:
-        return "no_control"
+        return NO_CONTROL
     if conversions < MINIMUM_CONVERSIONS:
-        return "too_few"
+        return TOO_FEW
     if not is_final:
-        return "open"
+        return OPEN
     if difference.is_above():
-        return "helps"
-    return "harms" if difference.is_below() else "open"
+        return HELPS
+    return HARMS if difference.is_below() else OPEN

@@ -29,7 +29,6 @@ from propensity.errors import (
 )
 from propensity.gcp import secrets
 from propensity.gcp.artifacts import json_of
-from propensity.measures.uplift import LOST
 from propensity.pages.findings import PAGE, meanings
 from propensity.pages.words import Plain, cleaned, period, plain_day, plural
 from propensity.registry.deployment import Deployment, of_use_case
@@ -86,11 +85,9 @@ def sentences(
             audience = names.of(use_case, name)
             if audience not in told:
                 alone.append((audience, sentence(result, currency)))
-            if result.verdict == "harms":
-                needs.append(_said("harms", f"{audience} does harm."))
-            if result.verdict == LOST:
-                text = f"{audience} lost users on the way."
-                needs.append(_said("lost_users", text))
+            verdict = result.verdict
+            if verdict.finding:
+                needs.append(_said(verdict.finding, f"{audience} {verdict.problem}."))
         week = _newest_week(deployment, as_of)
         verdicts += _verdicts(deployment, names, as_of, week)
         needs += _needs(deployment, names, as_of, week)

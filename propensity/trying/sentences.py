@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from propensity.measures.verdicts import OPEN, verdict_of
 from propensity.pages.words import count, plural
 
 ONCE = (
@@ -61,10 +62,14 @@ def what_contacting_brought(answer: Mapping[str, Any]) -> str:
         )
     if answer["amount"]:
         lines.append(f"They paid {_with_interval(answer['amount'], 'more')}.")
-    verdict = answer["verdict"]
-    if verdict == "open" and answer["until"] and answer["until"] < answer["known_on"]:
-        verdict = "early"
-    lines.append(VERDICTS[verdict].format(did=did, known_on=answer["known_on"]))
+    verdict = verdict_of(answer["verdict"])
+    known_on = answer["known_on"]
+    if verdict is OPEN and answer["until"] and answer["until"] < known_on:
+        lines.append(
+            f"That is too early to say: the outcomes are known from {known_on} on."
+        )
+    else:
+        lines.append(verdict.terminal.format(did=did))
     lines.append(ONCE)
     return "\n".join(lines)
 
@@ -114,19 +119,7 @@ def brought_text(together: Mapping[str, Any], event: str) -> str:
     """Write what the verdict on all lists of a folder means."""
     if not together["lists"]:
         return "What contacting brings is said once the outcomes of a list are final."
-    return VERDICTS[together["verdict"]].format(did=did_of(event))
-
-
-VERDICTS = {
-    "no_control": "Nobody is held out, so that nothing can be said of the effect.",
-    "helps": "That is more than chance.",
-    "harms": "That is a loss beyond chance.",
-    "open": "That may be chance: contact more users, or hold out more of them.",
-    "early": "That is too early to say: the outcomes are known from {known_on} on.",
-    "too_few": "Fewer than 10 of them {did}, which is too few to say.",
-    "sample_ratio": "The groups' sizes can't be chance: rows of the list got lost on "
-    "the way, so nothing can be said. Read the whole list back.",
-}
+    return verdict_of(together["verdict"]).terminal.format(did=did_of(event))
 
 
 def _with_interval(difference: Mapping[str, Any], noun: str) -> str:

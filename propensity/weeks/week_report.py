@@ -13,6 +13,7 @@ from datetime import date
 from markupsafe import Markup
 
 from propensity.measures.intervals import rate_interval
+from propensity.measures.verdicts import LOST, verdict_of
 from propensity.pages.findings import meanings
 from propensity.pages.page import ChartLine, fill_template, lines_svg
 from propensity.pages.words import (
@@ -85,6 +86,8 @@ def week_page(
         "uplifts": cleaned(uplifts),
         "lacked": lacked,
         "rate_interval": rate_interval,
+        "verdict_of": verdict_of,
+        "lost": LOST,
         "meanings": meanings,
         "judged": judgement_of(
             rows_with_users[0], use_case.horizon_days, use_case.currency

@@ -76,9 +76,11 @@ def test_the_newest_sum_is_shown_with_the_verdict_of_final_outcomes():
     assert (shown["week"], shown["verdict"]) == (date(2026, 6, 10), "helps")
     assert "; provisional)" in sentence(result(shown), "USD")
     assert newest([later])["verdict"] == "open"
-    found = [(each.week.day, each.verdict) for each in by_week([later, row(), before])]
+    found = [
+        (each.week.day, each.verdict.code) for each in by_week([later, row(), before])
+    ]
     assert found == [(27, "harms"), (3, "open"), (10, "open")]
-    assert by_week([later, before])[-1].verdict == "harms"
+    assert by_week([later, before])[-1].verdict.code == "harms"
 
 
 def test_no_sum_is_shown_between_users_who_got_lost_and_the_next_final_outcomes():

@@ -116,7 +116,7 @@ def test_a_verdict_needs_final_outcomes(ends, known, expected):
     difference = Difference(sum(ends) / 2, low=ends[0], high=ends[1])
     options = {"conversions": 50, "is_sound": True, "is_final": True} | known
 
-    assert uplift.verdict(difference, **options) == expected
+    assert uplift.verdict(difference, **options).code == expected
 
 
 def test_rate_difference_is_that_of_newcombe():

@@ -1,0 +1,84 @@
+"""
+Verdicts on contacting users: helps, harms or open; or why there is none.
+
+Rows and answers store a verdict's code; readers get the object of ``verdict_of``, which
+has its words for each place, so that nobody compares a text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """
+    What can be said of contacting users.
+
+    Attributes:
+        code: As it is stored.
+        page: On pages, after the name of an audience and a colon.
+        terminal: A sentence after the figures; ``did`` stands for what buyers did.
+        finding: Its word in ``findings.toml`` if it needs a person; else empty.
+        problem: What a person is told, after the name of an audience.
+        is_undecided: Whether more users or outcomes may decide it.
+        colour: Of its box on a page.
+    """
+
+    code: str
+    page: str
+    terminal: str
+    finding: str = ""
+    problem: str = ""
+    is_undecided: bool = False
+    colour: Literal["good", "wait", "open"] = "open"
+
+
+HELPS = Verdict(
+    code="helps",
+    page="contacting helps",
+    terminal="That is more than chance.",
+    colour="good",
+)
+HARMS = Verdict(
+    code="harms",
+    page="contacting does harm",
+    terminal="That is a loss beyond chance.",
+    finding="harms",
+    problem="does harm",
+    colour="wait",
+)
+OPEN = Verdict(
+    code="open",
+    page="too early to say",
+    terminal="That may be chance: contact more users, or hold out more of them.",
+    is_undecided=True,
+)
+TOO_FEW = Verdict(
+    code="too_few",
+    page="too few conversions to say",
+    terminal="Fewer than 10 of them {did}, which is too few to say.",
+    is_undecided=True,
+)
+NO_CONTROL = Verdict(
+    code="no_control",
+    page="no group to compare with",
+    terminal="Nobody is held out, so that nothing can be said of the effect.",
+)
+# The sizes of the groups can't be chance.
+LOST = Verdict(
+    code="sample_ratio",
+    page="users got lost, so it can't be used",
+    terminal="The groups' sizes can't be chance: rows of the list got lost on the way, "
+    "so nothing can be said. Read the whole list back.",
+    finding="lost_users",
+    problem="lost users on the way",
+    colour="wait",
+)
+VERDICTS = {each.code: each for each in (HELPS, HARMS, OPEN, TOO_FEW, NO_CONTROL, LOST)}
+
+
+def verdict_of(code: str | None) -> Verdict:
+    """Return the verdict with a stored code; none and an unknown one are open."""
+    return OPEN if code is None else VERDICTS.get(code, OPEN)
