@@ -1,6 +1,6 @@
 # `make` alone lists the targets. Each sets up what it needs, once.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-deploy demo up down status doctor test test-install test-long imports check format bench docs outputs pictures clean
+.PHONY: help setup setup-deploy demo up down status doctor test test-install test-long imports check format bench docs outputs pictures site clean
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 # Where it is set, each process of the tests would compile all tests anew: 9 s of 13.
@@ -99,6 +99,9 @@ outputs: setup ## play the demo, and write its numbers into the pages
 
 pictures: $(STAMP) ## take the pages' pictures of what `make outputs` has played; needs Chromium
 	@$(BIN)/python -m docs.pictures
+
+site: $(STAMP) ## build the pages as a site with a search, and in it the demo that was played
+	@$(BIN)/python -m docs.site
 
 clean: ## stop everything, and remove all local state
 	@[ ! -e $(STAMP) ] || $(BIN)/python -m commands down
