@@ -11,7 +11,9 @@ two other ways:
 - BG/NBD, fitted each week on the dates of all purchases before it. It is of the package
   lifetimes, in a virtual environment of its own.
 
-It plays a generated shop and, with PROPENSITY_DATA, the real shop of that folder.
+It plays a generated shop and, with PROPENSITY_DATA, the real shop of that folder's
+online_retail_ga4.ndjson.zst: of UCI's Online Retail, each invoice from December 2010 to
+August 2011 is a purchase of the user_id, or a refund if its number begins with C.
 
 To see what a change is worth, keep what the code before it publishes, by KEEP=FOLDER,
 and compare with that by AGAINST=FOLDER: the same users, weeks and labels.

@@ -1,7 +1,7 @@
 """
 The pages as a site with a search, and in it the pages of a demo.
 
-    python -m docs.site                 .local/site, with the demo of STATE, if it was played
+    python -m docs.site    writes .local/site, with the demo of STATE, if it was played
 
 Zensical builds it, in an environment of its own, from copies of the pages. It asks
 nothing outside: no font, no repository's figures.
