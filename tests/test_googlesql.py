@@ -212,6 +212,9 @@ def written(name: str) -> dict[str, list[Line]]:
     known = own | SHARED if use_case.reads_export else own
     found = {one: use_case.lines(one) for one in known - PUT_TOGETHER}
     if use_case.reads_export:
+        # With keys.sql, a use case draws its users before it computes features.
+        found["training_rows_drawn"] = found["training_rows"]
+        found["training_rows"] = lines_of("training_rows", folder=folders.place(name))
         others = OFFLINE.keys() - PUT_TOGETHER
         found |= {one: lines_of(one, folder=OFFLINE[one]) for one in others}
     parts = {

@@ -175,6 +175,7 @@ def faults_of_statements(use_case: UseCase) -> list[str]:
     for name, parameters, columns in (
         ("features", window, {**keys, use_case.baseline.feature: number, **kinds}),
         ("labels", window, keys),
+        ("keys", window, {**keys, "browsers": "ARRAY<STRING>"}),
         ("days", window, {"day": "DATE", "n_events": "INT64"}),
         ("converter_amounts", window, {**keys, "amount": "NUMERIC"}),
         ("stream_rows", serving, stream),
@@ -272,7 +273,12 @@ def _leaks(
 ) -> Iterator[str]:
     """Yield features and labels that see events which they must not see."""
     horizon = AS_OF + timedelta(days=use_case.horizon_days)
-    ends = {"features": AS_OF, "labels": horizon, "converter_amounts": horizon}
+    ends = {
+        "features": AS_OF,
+        "keys": AS_OF,
+        "labels": horizon,
+        "converter_amounts": horizon,
+    }
     names = [name for name in ends if use_case.has_statement(name)]
     every = dict[str, pd.DataFrame]()
     before = dict[str, pd.DataFrame]()
@@ -300,6 +306,12 @@ def _leaks(
             yield (
                 f"{file} returns several rows for a user and date. It must return one: "
                 "look for a join that multiplies rows"
+            )
+            return
+        if name == "keys" and not every[name].index.equals(every["features"].index):
+            yield (
+                f"{file} returns other users than features.sql. Change it likewise, "
+                "or remove it: a training then computes the features of all users"
             )
             return
         changed = _changed(every[name], before[name])

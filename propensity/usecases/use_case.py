@@ -53,6 +53,8 @@ Features = Mapping[str, float | str | None]
 
 # Statements of a use case whose rows are users; use cases of events have none.
 STATEMENTS = ("features", "labels", "days")
+# The part of features.sql in whose place a training has the users that it has drawn.
+DRAWN = "drawn_users"
 
 
 class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
@@ -246,7 +248,30 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
                 break  # what is wrong in the next one is told of that one
         if name == "training_rows" and self.knows_presence:
             parts["sampled_by"] = statements.lines_of("sampled_by_presence")
+        if name == "training_rows" and not self.has_statement(name):
+            drawn = self._features_of_drawn(parts)
+            if drawn:
+                parts["features"] = drawn
+                name = "training_rows_drawn"
         return statements.lines_of(name, folder=self.folder, **parts)
+
+    def _features_of_drawn(self, parts: Mapping[str, Sequence[Line]]) -> list[Line]:
+        """Return features.sql over the days of drawn users; nothing where it can't."""
+        if not self.has_statement("keys"):
+            return []
+        features = parts.get("features")
+        if features is None:
+            features = statements.lines_of("features", folder=self.folder)
+        condition = statements.lines_of(f"{DRAWN}_of_training", folder=self.folder)
+        lines = list[Line]()
+        is_drawn = False
+        for line in features:
+            if line.statement != DRAWN:
+                lines.append(line)
+            elif not is_drawn:
+                lines += condition
+                is_drawn = True
+        return lines if is_drawn else []
 
     def tables(self, name: str) -> dict[str, str]:
         """Return the SQL of the own tables that a statement reads, by name there."""

@@ -53,7 +53,10 @@ WITH
       ARRAY_CONCAT_AGG(sessions) AS sessions,
       MAX(visit) AS visit
     FROM browser_days
-    WHERE visitor IS NOT NULL
+    WHERE
+      visitor IS NOT NULL
+      AND
+-- include: drawn_users.sql
     GROUP BY export_day, visitor, day
   ),
   snapshots AS (
@@ -182,14 +185,8 @@ WITH
       ON p.snapshot = s.as_of AND p.browser = d.visitor
     GROUP BY s.as_of, owner
   ),
-  customers AS (
-    SELECT
-      as_of,
-      customer AS owner,
-      first_days_ago
-    FROM purchase_history
-    WHERE last_days_ago <= @bought_days
-  ),
+-- include: customers.sql
+  ,
   users AS (
     SELECT
       * EXCEPT (owner, first_days_ago),
@@ -290,8 +287,4 @@ LEFT JOIN item_history AS i
 LEFT JOIN refusals AS r
   ON r.as_of = u.as_of AND r.customer = u.user_id
 WHERE
-  r.day IS NULL
-  OR r.day < COALESCE(
-    EXTRACT(DATE FROM TIMESTAMP_MICROS(u.last_event)),
-    DATE_SUB(u.as_of, INTERVAL h.last_days_ago DAY)
-  )
+-- include: not_refused.sql

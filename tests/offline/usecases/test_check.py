@@ -96,3 +96,15 @@ class TestLeaks:
         [labels] = leaks()
 
         assert "labels.sql returns several rows for a user and date" in labels
+
+    def test_keys_of_other_users_are_found(self, folder, edit, leaks):
+        """A training would draw its rows from these, and lose some."""
+        features = (folder / "features.sql").read_text()
+        keys = "SELECT as_of, user_id, CAST([] AS ARRAY<STRING>) AS browsers\nFROM (\n"
+        (folder / "keys.sql").write_text(f"{keys}{features.rstrip()}\n)\n")
+        assert leaks() == []
+
+        (folder / "keys.sql").write_text(f"{keys}{features.rstrip()}\n)\nLIMIT 3\n")
+        [problem] = leaks()
+
+        assert "keys.sql returns other users than features.sql" in problem

@@ -1,0 +1,3 @@
+-- One row per user and as-of date of features.sql, without features.
+-- Parameters and source: those of ga4_purchase, of which it is a copy.
+-- include: ga4_purchase/keys.sql
