@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 
-from deploy import DeploymentError
+from deploy import DeploymentError, function, functions, setup
 from deploy.functions import ROOT
 from deploy.shell import Shell
 
@@ -19,9 +19,10 @@ def run(shell: Shell, options: argparse.Namespace) -> None:
       deploy/deploy_all.sh --plan=FOLDER [--yes]
     The last does what that plan says, in its images, and nothing else.
     """
-    every = ["--deployment", f"{shell.file}"]
     if shell.is_dry:
-        every.append("--dry-run")
+        show(shell, options)
+        return
+    every = ["--deployment", f"{shell.file}"]
     given = {"yes": options.yes, "remove": options.remove}
     given["drop-columns"] = options.drop_columns
     of_setup = [f"--{flag}" for flag, is_given in given.items() if is_given]
@@ -41,13 +42,23 @@ def run(shell: Shell, options: argparse.Namespace) -> None:
             f"these failed: {' '.join(failed)}. The others are deployed; run "
             "deploy/deploy_all.sh again"
         )
-    if not shell.is_dry:
-        # Functions are there now: who may call them is let in, and subscriptions push
-        # to them. What follows from a kept plan may not be more than that.
-        callers = ["--only-callers"] if options.plan else []
-        _script("deploy/setup.sh", every + of_setup + callers)
+    # Functions are there now: who may call them is let in, and subscriptions push to
+    # them. What follows from a kept plan may not be more than that.
+    callers = ["--only-callers"] if options.plan else []
+    _script("deploy/setup.sh", every + of_setup + callers)
     for script in _scripts("scheduler"):
         _script(script, every)
+
+
+def show(shell: Shell, options: argparse.Namespace) -> None:
+    """Print what the scripts would run, in this process: each would be another one."""
+    given = vars(options) | {"only_callers": False, "function": False}
+    setup.set_up(shell, argparse.Namespace(**given))
+    for one in functions.load():
+        function.deploy(shell, argparse.Namespace(**given, target=one.target))
+    for one in functions.load():
+        if one.schedule:
+            function.schedule(shell, argparse.Namespace(**given, target=one.target))
 
 
 def _scripts(kind: str) -> list[str]:

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deploy import DeploymentError, plans
+from deploy.configuration import EXAMPLE
 from deploy.shell import Shell, shown, tell
 
 # As Google's APIs say of accounts, roles, APIs, rights to use a key, and a metric of
@@ -70,6 +71,8 @@ class Terraform:
 
     def missing_bucket(self) -> str:
         """Return why the bucket of the state cannot be seen; "" where it can."""
+        if self.shell.file == EXAMPLE:
+            return "the template's project is nobody's"
         try:
             self.shell.ask("state")
         except subprocess.CalledProcessError as error:

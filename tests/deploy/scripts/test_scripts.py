@@ -6,16 +6,19 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import shlex
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
+from unittest.mock import patch
 
 import msgspec
 import pytest
 
 from deploy import configuration, functions
+from deploy.__main__ import main
 from deploy.functions import ROOT
 from deploy.shell import COMMANDS
 from tests.deploy.conftest import KEY, WHOLE, cloud_of, settings_file
@@ -70,6 +73,23 @@ def test_a_folders_scripts_print_what_they_run(cloud):
         [("function", one.target) for one in every]
         + [("schedule", one.target) for one in every if one.schedule]
     )
+
+
+def test_a_dry_run_of_all_prints_what_each_script_does(inside, capsys):
+    """In one process. Of no deployment it asks Google nothing, as the template's
+    project may be somebody's."""
+    inside.rules.insert(0, ("buckets describe", "not logged in", 1))
+    assert inside.do("deploy_all", "--dry-run") == 0
+    shown = capsys.readouterr().out
+    assert inside.do("setup", "--dry-run") == 0
+    for script, target in sorted(FOLDERS.values()):
+        assert inside.do(script, target, "--dry-run") == 0
+
+    assert sorted(shown.splitlines()) == sorted(capsys.readouterr().out.splitlines())
+    with patch.dict(os.environ, inside.install()):
+        os.environ.pop("PROPENSITY_DEPLOYMENT", None)
+        assert main(["deploy_all", "--dry-run"]) == 0
+    assert inside.calls() == []
 
 
 @pytest.mark.parametrize("words", [("setup",), ("function", "get_proba")])
