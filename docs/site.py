@@ -29,15 +29,13 @@ PAGES = (
     "0*/README.md", "tests/README.md", "docs/*.md", "docs/*.png", "docs/*.svg",
 )  # fmt: skip
 LINK = re.compile(r"\]\(([^)\s#]+)")
-# The demo's pages by what they show: where they are in a state's dashboard or bucket.
-USE_CASE = "ga4_purchase"
-BUCKET = "storage/propensity-local"
+# What the demo's pages show, and their files in its dashboard.
 DEMO = {
-    "The dashboard": "dashboard/index.html",
-    "The audiences": "dashboard/audiences.html",
-    "How each number was made": "dashboard/sql.html",
-    "A model version": f"{BUCKET}/models/{USE_CASE}/1/report.html",
-    "A week, predicted and actual": f"{BUCKET}/reports/{USE_CASE}/2025-06-02.html",
+    "The dashboard": "index.html",
+    "The audiences": "audiences.html",
+    "How each number was made": "sql.html",
+    "A model version": "model-ga4_purchase-1.html",
+    "A week, predicted and actual": "report-ga4_purchase-2025-06-02.html",
 }
 # Follows the README's first sentence.
 PLAYED = "Look around in a demo, of a generated shop, without an installation:"
@@ -71,7 +69,7 @@ def stage_pages(folder: Path, demo: Path) -> bool:
     Copy the pages and the files that they link into an empty folder.
 
     Args:
-        demo: The folder of a state that a demo was played in.
+        demo: The dashboard of a demo.
 
     Returns:
         Whether the demo's pages are there.
@@ -84,11 +82,9 @@ def stage_pages(folder: Path, demo: Path) -> bool:
     is_played = all((demo / file).is_file() for file in DEMO.values())
     lines = [MISSING]
     if is_played:
-        shutil.copytree(demo / "dashboard", folder / "demo" / "dashboard")
+        shutil.copytree(demo, folder / "demo")
         lines = [PLAYED, ""]
-    for title, file in DEMO.items():
-        if is_played:
-            _copy(demo / file, folder / "demo" / file)
+        for title, file in DEMO.items():
             lines.append(f"- [{title}](demo/{file})")
     index = folder / "README.md"
     parts = index.read_text("utf-8").split("\n\n")
@@ -143,7 +139,7 @@ def build_site(demo: Path) -> None:
     if built.returncode:
         sys.exit("the site is not built: see above")
     if not is_played:
-        print(f"{demo} has no demo: run `make demo`, then `make site`", file=sys.stderr)
+        print(f"{demo} is not there. {MISSING}", file=sys.stderr)
     print(f"The site is in {SITE.relative_to(ROOT)}: serve it, for example by")
     print(f"python3 -m http.server --bind 127.0.0.1 --directory {SITE}")
 
@@ -152,4 +148,4 @@ if __name__ == "__main__":
     state = os.environ.get("STATE", "")
     if not state:
         state = "demo"
-    build_site(ROOT / ".local" / "states" / state)
+    build_site(ROOT / ".local" / "states" / state / "dashboard")

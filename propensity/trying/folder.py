@@ -9,7 +9,6 @@ stopped in between is ended by the next one.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
@@ -96,6 +95,14 @@ class Lists(Struct, frozen=True):
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Make the folder, and refuse a second run in it; a killed one holds nothing."""
+    try:
+        import fcntl
+    except ModuleNotFoundError as error:
+        raise RequestError(
+            "a folder of weekly lists is locked by fcntl, which Windows lacks",
+            hint="Run it on Linux, on macOS or in WSL",
+            field="folder",
+        ) from error
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("a") as file:
         try:

@@ -14,12 +14,12 @@ from tests.docs.test_pages import LINK
 
 @pytest.fixture
 def demo(tmp_path):
-    """The folder of a state with the pages that a demo leaves."""
+    """The pages of a demo."""
+    folder = tmp_path / "dashboard"
+    folder.mkdir()
     for file in site.DEMO.values():
-        page = tmp_path / "state" / file
-        page.parent.mkdir(parents=True, exist_ok=True)
-        page.write_text(f"<!DOCTYPE html><title>{file}</title>")
-    return tmp_path / "state"
+        (folder / file).write_text(f"<!DOCTYPE html><title>{file}</title>")
+    return folder
 
 
 def _links(folder):
@@ -30,8 +30,7 @@ def _links(folder):
 
 
 def test_each_link_of_the_site_leads_to_a_page_or_a_file(tmp_path, demo):
-    """Also to files of the project that a page shows, and to the demo, from the first
-    page."""
+    """Also to files that a page shows, and from the first page to the demo's."""
     pages = tmp_path / "pages"
     assert site.stage_pages(pages, demo)
     links = {*_links(pages)}

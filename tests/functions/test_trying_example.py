@@ -11,7 +11,9 @@ import pandas as pd
 import pytest
 
 from commands.cli import main
+from propensity.errors import RequestError
 from propensity.trying.example import write_example
+from propensity.trying.folder import locked
 from tests.docs.pages import blocks, worded
 from tests.support.programs import execute
 
@@ -136,3 +138,10 @@ def test_a_folder_that_cannot_be_written_is_said_at_once(monkeypatch, capsys):
     printed = capsys.readouterr()
     assert "churn.csv" in json.loads(printed.out)["error"]["message"]
     assert "Traceback" not in printed.err
+
+
+def test_windows_is_told_that_it_has_no_lock_for_a_folder(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+
+    with pytest.raises(RequestError, match="which Windows lacks"), locked(tmp_path):
+        pytest.fail("nothing is written without a lock")
