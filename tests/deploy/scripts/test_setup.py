@@ -277,7 +277,7 @@ def test_a_function_that_is_refused_stops_no_other(cloud):
     result = cloud.run("deploy/deploy_all.sh", "--yes")
 
     assert result.returncode == 1
-    assert "these failed: 02-GetProba/deploy.sh" in result.stderr
+    assert "these failed: get_proba" in result.stderr
     assert cloud.count("run deploy propensity-compact-features") == 1
     assert cloud.count("scheduler jobs create") == 0
 
