@@ -7,12 +7,14 @@
     SELECT
       audience,
       as_of,
-      MAX(cost_per_contact) AS cost,
-      MAX(margin) AS margin,
-      MAX(until) AS until
+      cost_per_contact AS cost,
+      margin,
+      until
     FROM ma_audience_plans
     WHERE use_case = @use_case
-    GROUP BY audience, as_of
+    -- A delivery that ended before its members were stored has left another plan.
+    QUALIFY
+      ROW_NUMBER() OVER (PARTITION BY audience, as_of ORDER BY planned_at DESC) = 1
   ),
   memberships AS (
     SELECT

@@ -27,7 +27,7 @@ from propensity.pages.words import about, amount, plural, share
 if TYPE_CHECKING:
     from propensity.registry.deployment import Deployment
 
-# Rows of ``ma_audience_lift`` and ``ma_audience_plans`` by column.
+# Rows of ``ma_audience_lift`` or ``ma_programme_lift`` by column.
 StoredRow = Mapping[str, Any]
 
 
@@ -40,7 +40,8 @@ class Result:
         week: Prediction date of its newest members.
         status: "final", or "provisional" while outcomes may still arrive.
         contacted, control: Users so far, each once.
-        cost: Of the first contacts of all users; None if the audience doesn't say.
+        cost: Of the first contacts of all users, each at its date's price; None if an
+            audience doesn't say.
         gain: Its amount is None where outcomes have no amounts, a group has no users,
             or users got lost.
     """
@@ -50,7 +51,6 @@ class Result:
     contacted: int
     control: int
     verdict: Verdict
-    cost_per_contact: Decimal | None
     cost: Decimal | None
     margin: float | None
     gain: Gain
@@ -83,41 +83,31 @@ def newest(rows: Sequence[StoredRow]) -> StoredRow:
     return {**shown, "decided": None}
 
 
-def by_week(rows: Sequence[StoredRow], plan: StoredRow | None = None) -> list[Result]:
+def by_week(rows: Sequence[StoredRow]) -> list[Result]:
     """Return what contacting brought up to each week, as ``newest`` had it then."""
     in_order = sorted(rows, key=itemgetter("week"))
     weeks = range(1, len(in_order) + 1)
-    return [result(newest(in_order[:week]), plan) for week in weeks]
+    return [result(newest(in_order[:week])) for week in weeks]
 
 
-def result(row: StoredRow, plan: StoredRow | None = None) -> Result:
-    """
-    Return what contacting brought up to the week of a row.
-
-    That of a programme has the cost; that of an audience costs what its newest plan
-    says.
-    """
-    users = 0 if row["treated_users"] is None else int(row["treated_users"])
-    control = 0 if row["control_users"] is None else int(row["control_users"])
-    price = None
+def result(row: StoredRow) -> Result:
+    """Return what contacting brought up to the week of a row."""
     cost = row.get("cost")
     margin = row.get("margin")
-    if plan:
-        margin = plan["margin"]
-        if plan["cost_per_contact"] is not None:
-            price = Decimal(str(plan["cost_per_contact"]))
-            cost = price * users
     return Result(
         week=row["week"],
         status="provisional" if row["status"] is None else row["status"],
-        contacted=users,
-        control=control,
+        contacted=_count(row["treated_users"]),
+        control=_count(row["control_users"]),
         verdict=verdict_of(row["verdict"]),
-        cost_per_contact=price,
         cost=cost,
         margin=margin,
         gain=gained(row, cost=cost, margin=margin),
     )
+
+
+def _count(users: int | None) -> int:
+    return 0 if users is None else int(users)
 
 
 def sentence(shown: Result, currency: str) -> str:
@@ -131,10 +121,10 @@ def sentence(shown: Result, currency: str) -> str:
         parts.append(f" ({ends}{still})")
     if shown.cost is not None and shown.contacted:
         cost = amount(shown.cost, currency)
-        contacts = "first contacts"
-        if shown.cost_per_contact is not None:
-            contacts += f" at {amount(shown.cost_per_contact)}"
-        parts.append(f"; it cost {cost} ({contacts})")
+        parts.append(
+            f"; their first contacts cost {cost} (later ones, and what they brought, "
+            "are not counted)"
+        )
     parts.append(".")
     if profit is not None:
         what = "loss" if profit.estimate < 0 else "profit"
@@ -177,11 +167,8 @@ def interval_text(shown: Difference) -> str:
 
 def results(deployment: Deployment, *, until: date) -> dict[str, Result]:
     """Return what contacting brought up to the newest week of each audience."""
-    plans = {
-        row["audience"]: row for row in deployment.rows("newest_plans", until=until)
-    }
     rows = deployment.rows("audience_lifts", until=until)
     return {
-        audience: result(newest(list(weeks)), plans.get(audience))
+        audience: result(newest(list(weeks)))
         for audience, weeks in groupby(rows, itemgetter("audience"))
     }

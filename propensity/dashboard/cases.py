@@ -208,11 +208,10 @@ class Case:
 
         With ``weeks_left`` until an open verdict, None where no year decides it.
         """
-        plans = {plan["audience"]: plan for plan in self.rows["plans"]}
         uplifts: list[Row] = []
-        for audience, of_audience in groupby(self.rows["lift"], itemgetter("audience")):
+        for _, of_audience in groupby(self.rows["lift"], itemgetter("audience")):
             rows = list(of_audience)[::-1]
-            results = by_week(rows, plans.get(audience))
+            results = by_week(rows)
             more = {
                 "weeks": rows,
                 "weeks_left": weeks_left(rows),

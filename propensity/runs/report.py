@@ -91,10 +91,8 @@ def pages_of_weeks(
     if kind.is_published:
         # Alarms of a publication within the week are of its own report.
         alarms = run.rows("alarms_to_report", since=first, until=last)
-        costs = run.rows("newest_plans", until=last + horizon)
-        plans = {row["audience"]: row for row in costs}
         for row in run.rows("audience_lifts", until=last + horizon):
-            brought = result(row, plans.get(row["audience"]))
+            brought = result(row)
             uplifts.append({**row, "brought": sentence(brought, use_case.currency)})
     final = {
         (row.week, row.model_version) for row in with_version if row.status == "final"

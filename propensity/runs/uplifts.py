@@ -10,11 +10,13 @@ and of those of a quarter.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from msgspec.structs import replace
 
 from propensity.measures.intervals import in_columns
 from propensity.measures.uplift import errors_at, figures, gained, progress_at
@@ -28,7 +30,6 @@ from propensity.tables.audiences import (
     Figures,
     GroupSums,
     Programme,
-    ProgrammeSums,
     Uplift,
 )
 from propensity.timeframe import DAY
@@ -70,7 +71,7 @@ class Week:
         share: Of the control group.
         is_open: Whether its row is written (again).
         is_final: Whether it has a final row: of a run for an earlier date, too.
-        sums: Of its new members; those of a control group are ``ProgrammeSums``.
+        sums: Of its new members.
     """
 
     audiences: Sequence[str] = ()
@@ -78,7 +79,7 @@ class Week:
     share: float = 0.0
     is_open: bool = False
     is_final: bool = False
-    sums: list[Any] = field(default_factory=list)
+    sums: list[GroupSums] = field(default_factory=list)
 
 
 # By the prediction date of new members.
@@ -108,6 +109,7 @@ def publish_uplifts(run: Run) -> list[Uplift]:
         if programme.period == ALL:
             weeks = histories.get((GROUP, programme.control_group))
             _remember(run, weeks, programme, programme.audiences)
+    _price(run, histories)
     rows = list[Uplift | Programme]()
     for (scope, name), weeks in sorted(histories.items()):
         for quarter, days in _periods(scope, weeks):
@@ -139,8 +141,7 @@ def _open_weeks(run: Run) -> dict[tuple[str, str], Weeks]:
         week = histories.get((row["scope"], row["name"]), {}).get(row["week"])
         # Another audience may have the date open.
         if week is not None:
-            sums = GroupSums if row["scope"] == AUDIENCE else ProgrammeSums
-            week.sums.append(sums.of(dict(row)))
+            week.sums.append(GroupSums.of(dict(row)))
     return histories
 
 
@@ -160,6 +161,41 @@ def _remember(
         # Of days that have expired since, outcomes can't be read again.
         if week.is_final and missing_label_days(run, row.week, run.missing_days):
             week.sums = list(row.sums)
+
+
+def _price(run: Run, histories: Mapping[tuple[str, str], Weeks]) -> None:
+    """Give sums that were stored without a cost that of their dates' plans."""
+    bare = set[date]()
+    for weeks in histories.values():
+        for day, week in weeks.items():
+            if any(map(_is_bare, week.sums)):
+                bare.add(day)
+    if not bare:
+        return
+    prices = {}
+    for row in run.rows("contact_prices", as_ofs=sorted(bare)):
+        prices[row["scope"], row["name"], row["week"], row["is_control"]] = row
+    for (scope, name), weeks in histories.items():
+        for day, week in weeks.items():
+            for number, group in enumerate(week.sums):
+                price = prices.get((scope, name, day, group.is_control))
+                if _is_bare(group) and price is not None:
+                    week.sums[number] = _priced(group, price)
+
+
+def _is_bare(group: GroupSums) -> bool:
+    return group.cost is None and group.margins is None
+
+
+def _priced(group: GroupSums, price: Mapping[str, Any]) -> GroupSums:
+    """Return sums with cost and margins of all their users; some are forgotten."""
+    cost = price["cost"]
+    margins = price["margins"]
+    if cost is not None:
+        cost = round(cost * group.users / price["users"], 9)
+    if margins is not None:
+        margins = margins * group.users / price["users"]
+    return replace(group, cost=cost, margins=margins)
 
 
 def _periods(scope: str, weeks: Weeks) -> Iterator[tuple[Quarter | None, list[date]]]:
@@ -193,7 +229,7 @@ def _rows_of(
     first = first_open(weeks)
     share = weeks[first].share
     audiences = set(chain.from_iterable(week.audiences for week in weeks.values()))
-    so_far = list[Any]()
+    so_far = list[GroupSums]()
     is_whole = True
     for day in days:
         week = weeks[day]
@@ -222,6 +258,7 @@ def _rows_of(
             "control_share": share,
             "sums": week.sums,
             "figures": shown,
+            "earned": earned_by(shown, so_far),
         }
         if scope == AUDIENCE:
             yield Uplift(audience=name, planned_until=week.until, **shared)
@@ -230,13 +267,12 @@ def _rows_of(
                 control_group=name,
                 period=quarter.name if quarter else ALL,
                 audiences=sorted(audiences),
-                earned=earned_by(shown, so_far),
                 **shared,
             )
 
 
-def earned_by(shown: Figures, sums: Iterable[ProgrammeSums]) -> Earned:
-    """Return what contacting brought by the figures of a programme, and their sums."""
+def earned_by(shown: Figures, sums: Iterable[GroupSums]) -> Earned:
+    """Return what contacting brought, by figures and the sums that they are of."""
     treated = [group for group in sums if not group.is_control]
     cost = _total([group.cost for group in treated])
     margin = _total([group.margins for group in treated])

@@ -183,6 +183,8 @@ class GroupSums(Row):
     probability_squares: Annotated[float, "Sum of their squares"] = 0.0
     probability_conversions: Annotated[float, "Sum of those of the positives"] = 0.0
     probability_revenue: Annotated[Number, "Sum of probability times amount"] = None
+    cost: Annotated[Money, "Cost of their contacts of that week"] = None
+    margins: Annotated[Number, "Sum of the margins of their audiences"] = None
 
 
 class Revenue(Part):
@@ -216,43 +218,6 @@ class Figures(Part):
     revenue: Revenue | None = None
 
 
-class Uplift(Row):
-    """One row per audience and week: contacted users against control."""
-
-    use_case: UseCaseName
-    audience: Audience
-    week: Annotated[date, "Date of its newest members"]
-    week_end: Annotated[date, "Day after the outcomes", NULLABLE]
-    status: Annotated[str, "provisional or final", NULLABLE]
-    run_id: RunId
-    evaluated_at: Annotated[datetime, "When the run began", NULLABLE]
-    control_share: Annotated[float, "Share of the control group, 0 to 0.9", NULLABLE]
-    planned_until: Annotated[date | None, "Last day planned; null for a year"]
-    sums: Annotated[Sequence[GroupSums], "Sums over the week's new members"]
-    figures: Figures
-
-
-AUDIENCE_LIFT = Table(
-    name="ma_audience_lift",
-    row=Uplift,
-    key=("use_case", "audience", "week"),
-    partition="week",
-    clustering=("use_case", "audience"),
-    newest="""\
-  ROW_NUMBER() OVER (
-    PARTITION BY use_case, audience, week
-    ORDER BY status = 'final' DESC, evaluated_at DESC, run_id
-  ) = 1""",
-)
-
-
-class ProgrammeSums(GroupSums):
-    """Sums of users in the week in which they were members for the first time."""
-
-    cost: Annotated[Money, "Cost of their contacts of that week"] = None
-    margins: Annotated[Number, "Sum of the margins of their audiences"] = None
-
-
 class Earned(Part):
     """What contacting brought, and what is left of it."""
 
@@ -269,26 +234,55 @@ class Earned(Part):
     profit_high: Annotated[Number, "Upper end of the profit"]
 
 
-# The period of all weeks.
-ALL = "all"
-
-
-class Programme(Row):
-    """One row per control group, period and week: all its audiences together."""
+class UpliftRow(Row):
+    """
+    A week of an audience, or of all audiences of a control group: contacted users
+    against control.
+    """
 
     use_case: UseCaseName
-    control_group: Annotated[str, "Name of the control group"]
-    period: Annotated[str, "all, or a quarter such as 2026-Q1"]
     week: Annotated[date, "Date of its newest members"]
     week_end: Annotated[date, "Day after the outcomes", NULLABLE]
     status: Annotated[str, "provisional or final", NULLABLE]
     run_id: RunId
     evaluated_at: Annotated[datetime, "When the run began", NULLABLE]
     control_share: Annotated[float, "Share of the control group, 0 to 0.9", NULLABLE]
-    audiences: Annotated[Sequence[str], "Audiences with members so far"]
-    sums: Annotated[Sequence[ProgrammeSums], "Sums over the week's new members"]
+    sums: Annotated[Sequence[GroupSums], "Sums over the week's new members"]
     figures: Figures
     earned: Earned
+
+
+class Uplift(UpliftRow):
+    """One row per audience and week: contacted users against control."""
+
+    audience: Audience
+    planned_until: Annotated[date | None, "Last day planned; null for a year"]
+
+
+AUDIENCE_LIFT = Table(
+    name="ma_audience_lift",
+    row=Uplift,
+    key=("use_case", "audience", "week"),
+    partition="week",
+    clustering=("use_case", "audience"),
+    newest="""\
+  ROW_NUMBER() OVER (
+    PARTITION BY use_case, audience, week
+    ORDER BY status = 'final' DESC, evaluated_at DESC, run_id
+  ) = 1""",
+)
+
+
+# The period of all weeks.
+ALL = "all"
+
+
+class Programme(UpliftRow):
+    """One row per control group, period and week: all its audiences together."""
+
+    control_group: Annotated[str, "Name of the control group"]
+    period: Annotated[str, "all, or a quarter such as 2026-Q1"]
+    audiences: Annotated[Sequence[str], "Audiences with members so far"]
 
 
 PROGRAMME_LIFT = Table(

@@ -180,6 +180,52 @@ def test_a_user_of_two_audiences_counts_once(evaluated):
     assert rows["alone", "all", MONDAY]["cost"] is None
 
 
+def test_a_price_that_changes_moves_no_earlier_week(borrow_deployment):
+    """A contact costs what its date's newest plan said: in an audience as in the
+    programme that consists of it alone. A delivery that failed left an older plan."""
+    site = borrow_deployment([*OUTCOMES, BOUGHT_LATE])
+    join(site, MONDAY, CONTACTED[:40], HELD_OUT[:40])
+    join(site, SECOND, CONTACTED[40:], HELD_OUT[40:])
+    failed = plan("winback", MONDAY, "5.00", margin=0.9, group="winback")
+    failed["planned_at"] -= DAY
+    mended = plan("winback", MONDAY, "0.10", group="winback")
+    append_rows(site.warehouse, AUDIENCE_PLANS, [failed, mended])
+    site.run("model_evaluation", MONDAY + 2 * WEEK)
+    dearer = plan("winback", SECOND, "0.50", group="winback")
+    append_rows(site.warehouse, AUDIENCE_PLANS, [dearer])
+    site.run("model_evaluation", SECOND + 2 * WEEK)
+    together = programmes(site)
+
+    assert [float(row["cost"]) for row in lifts(site)] == pytest.approx([4, 14])
+    assert [row["margin"] for row in lifts(site)] == pytest.approx([0.5, 0.5])
+    for row in lifts(site):
+        programme = together["winback", "all", row["week"]]
+        for name in ("cost", "margin", "brought", "profit", "added_buyers"):
+            assert row[name] == programme[name]
+
+
+def test_sums_that_were_stored_without_a_cost_get_that_of_their_dates_plan(
+    borrow_deployment,
+):
+    """As all were once, of audiences. Of users who were forgotten since, too."""
+    site = borrow_deployment([*OUTCOMES, BOUGHT_LATE])
+    join(site, MONDAY, CONTACTED[:40], HELD_OUT[:40])
+    site.run("model_evaluation", MONDAY + 2 * WEEK)
+    before = lifts(site)
+    join(site, SECOND, CONTACTED[40:], HELD_OUT[40:])
+    plans = [
+        plan("winback", MONDAY, "0.10", group="winback"),
+        plan("winback", SECOND, "0.50", group="winback"),
+    ]
+    append_rows(site.warehouse, AUDIENCE_PLANS, plans)
+    site.warehouse.execute("DELETE FROM ma_audience_members WHERE user_id = 't0'")
+    site.run("model_evaluation", SECOND + 2 * WEEK)
+
+    assert [row["cost"] for row in before] == [None]
+    assert float(lifts(site)[-1]["cost"]) == pytest.approx(40 * 0.10 + 20 * 0.50)
+    assert lifts(site)[-1]["margin"] == pytest.approx(0.5)
+
+
 def test_members_who_come_late_are_in_the_sum_of_their_date(evaluated):
     """Also where that row is final, and in the sums of later dates. Once they are
     there, nothing is read again."""

@@ -69,7 +69,9 @@ def deployment(borrow_deployment, chat, tmp_path) -> Deployment:
     publish(deployment.warehouse, MONDAY, {USER: 0.5, "another": 0.25})
     join(deployment, MONDAY, [USER], ["another"])
     key = {"use_case": "ga4_purchase", "audience": "winback"}
-    append_rows(deployment.warehouse, AUDIENCE_LIFT, [LIFT])
+    append_rows(
+        deployment.warehouse, AUDIENCE_LIFT, [LIFT | {"cost": Decimal("340.50")}]
+    )
     plan = {
         **key,
         "as_of": MONDAY,
@@ -78,7 +80,6 @@ def deployment(borrow_deployment, chat, tmp_path) -> Deployment:
         "control_share": 0.5,
         "control_by": "user_id",
         "control_key": "k",
-        "cost_per_contact": Decimal("0.50"),
     }
     append_rows(deployment.warehouse, AUDIENCE_PLANS, [plan])
     # Of an earlier date nobody waits any more: the newest says who is pending.
@@ -121,7 +122,7 @@ class TestMessage:
         assert answer["sentences"] == text.splitlines()
         assert brought.startswith("What contacting brought: Contacting 681 users ")
         assert "brought 218 USD more" in brought
-        assert "it cost 341 USD" in brought
+        assert "their first contacts cost 341 USD" in brought
         assert "79 expected, 60 to 100 in 19 weeks of 20; actual: 80, as exp" in verdict
         assert "(week from 8 Jun 2026 on): 1 expected." in verdict
         assert "1 user of winback are pending" in needs

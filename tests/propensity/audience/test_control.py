@@ -473,15 +473,16 @@ class TestPlan:
 
 
 def test_the_ledger_says_what_contacting_brought(shop):
-    """With the cost of the newest plan, and users of all dates once."""
+    """With the cost as it was measured, whatever a contact costs today."""
     send(shop, **MONEY)
     row = {"use_case": "ga4_purchase", "audience": "winback", "week": MONDAY}
     row |= {"status": "final", "verdict": "helps"}
     row |= {"treated_users": 100, "control_users": 50, "revenue_difference": 10.0}
     row |= {"revenue_difference_low": 5.0, "revenue_difference_high": 15.0}
+    row |= {"cost": 150, "margin": 0.5}
     shop.append(AUDIENCE_LIFT, row)
     with open_deployment() as opened_run:
         found = account(opened_run, "winback")
 
-    assert found["brought"]["profit"] == 310
-    assert "it cost 190 USD (first contacts at 1.90)" in found["says"]
+    assert found["brought"]["profit"] == 350
+    assert "their first contacts cost 150 USD" in found["says"]

@@ -21,7 +21,7 @@ from propensity.settings import Settings
 from propensity.statements import statement
 
 WEEK = date(2026, 6, 3)
-PLAN = {"cost_per_contact": Decimal("0.50"), "margin": None}
+COST = Decimal("340.50")
 
 
 def row(**changed):
@@ -33,10 +33,10 @@ def row(**changed):
 
 
 def test_the_sentence_has_amounts_with_their_currency():
-    assert sentence(result(row(), PLAN), "USD") == (
+    assert sentence(result(row(cost=COST)), "USD") == (
         "Contacting 681 users brought 218 USD more than not contacting them (95% "
-        "interval −12,800 to 13,300); it cost 341 USD (first contacts at 0.50). The "
-        "difference may be chance."
+        "interval −12,800 to 13,300); their first contacts cost 341 USD (later ones, "
+        "and what they brought, are not counted). The difference may be chance."
     )
 
 
@@ -44,7 +44,7 @@ def test_a_margin_turns_the_sum_into_a_profit_with_its_interval():
     """A quarter of 6,810 is left, less 340.50."""
     sold = row(revenue_difference=10.0, revenue_difference_low=5.0)
     sold["revenue_difference_high"] = 15.0
-    found = result(sold, {**PLAN, "margin": 0.25})
+    found = result({**sold, "cost": COST, "margin": 0.25})
 
     assert found.gain.profit.estimate == pytest.approx(1_362)
     assert sentence(found, "EUR").endswith(
@@ -121,7 +121,7 @@ def test_a_programme_says_what_it_brought_in_all_and_by_quarter():
     # The largest comes first.
     assert smaller.control_group == "few"
     assert "(mailing, winback): Contacting 600 users brought 1,500 EUR more" in of_all
-    assert "it cost 60.00 EUR" in of_all
+    assert "their first contacts cost 60.00 EUR" in of_all
     assert "profit of 690 EUR" in of_all
     assert "About 40 more users" in buyers
     assert first.startswith("2026-Q1: Contacting 600 users brought 900 EUR more")
