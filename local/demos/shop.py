@@ -229,7 +229,10 @@ def show(
     if use_case.reads_digest:
         currency = undeclared_currency(warehouse, use_case.currency, since=weeks[0])
         if currency:
-            say(f"These amounts are in {currency}: {line_to_write(currency)}.")
+            say(
+                f"These amounts are in {currency}: "
+                f"{line_to_write(currency, use_case.name)}."
+            )
     if verbose:
         frame = pd.DataFrame(evaluated, [row["week"] for row in evaluated])
         numbers = frame.select_dtypes("number").T

@@ -245,7 +245,7 @@ def check_currencies(exam: Examination) -> Iterator[Finding]:
                 yield Finding(
                     f"{use_case.name}: amounts are in {other}, and the export has no "
                     "dollars, as which pages show them",
-                    line_to_write(other),
+                    line_to_write(other, use_case.name),
                 )
             if currency in ("", "USD"):
                 continue

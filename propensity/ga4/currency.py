@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date
 from typing import TYPE_CHECKING
 
+from propensity import folders
 from propensity.statements import statement
 
 if TYPE_CHECKING:
@@ -34,6 +35,12 @@ def undeclared_currency(warehouse: Warehouse, declared: str, *, since: date) -> 
     return "" if row["currency"] in (None, "USD") else str(row["currency"])
 
 
-def line_to_write(currency: str) -> str:
-    """Say what to write where amounts are called dollars, and are none."""
-    return f'write currency = "{currency}" into its usecase.toml'
+def line_to_write(currency: str, use_case: str) -> str:
+    """Say what to write, and into which file, where amounts are called dollars."""
+    if use_case in folders.shipped():
+        return (
+            "create a use case of your own by `propensity usecase new my_shop`, and "
+            f'write currency = "{currency}" into usecases/my_shop/usecase.toml'
+        )
+    file = folders.place(use_case) / folders.FILE
+    return f'write currency = "{currency}" into {file}'

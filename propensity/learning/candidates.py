@@ -189,7 +189,7 @@ def estimator(candidate: Candidate, *, seed: int) -> Any:
     """Return an unfitted classifier; its own seed is first. UseCaseError if wrong."""
     algorithm = ALGORITHMS.get(candidate.algorithm)
     if algorithm is None:
-        algorithm = _imported(candidate)
+        algorithm = imported(candidate)
     try:
         parameters = {**_DEFAULTS.get(candidate.algorithm, {}), **candidate.parameters}
         weights = parameters.get("class_weight")
@@ -204,7 +204,8 @@ def estimator(candidate: Candidate, *, seed: int) -> Any:
         raise unfit(candidate, error) from error
 
 
-def _imported(candidate: Candidate) -> type:
+def imported(candidate: Candidate) -> type:
+    """Return the class of a candidate of another library, or UseCaseError."""
     module, _, name = candidate.algorithm.rpartition(".")
     try:
         algorithm = getattr(import_module(module), name)
@@ -213,7 +214,8 @@ def _imported(candidate: Candidate) -> type:
         raise UseCaseError(
             f"candidate {candidate.name} needs {candidate.algorithm}, which is not "
             "here",
-            hint=f"Install {package}, or correct the name: {error}",
+            hint=f"Install {package}. If it is a file of yours, write PYTHONPATH=. "
+            f"before the command. Or correct the name: {error}",
         ) from error
     if not hasattr(algorithm, "fit") or not hasattr(algorithm, "predict_proba"):
         raise UseCaseError(

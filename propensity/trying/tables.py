@@ -16,6 +16,7 @@ import pyarrow as pa
 from propensity import usecases, whole_files
 from propensity.errors import MissingTable, RequestError
 from propensity.gcp.warehouse import Warehouse
+from propensity.learning.candidates import ALGORITHMS, imported
 from propensity.settings import GIB, Settings
 from propensity.spreadsheet import csv_of
 from propensity.statements import statement
@@ -100,6 +101,10 @@ def try_file(
     _check_files(target, rows, report=report, scores=scores)
     if candidates is not None:
         chosen["candidates"] = parsing.candidates_of(candidates)
+        # One that is not here is said before the table is read and others are fitted.
+        for candidate in chosen["candidates"]:
+            if candidate.algorithm not in ALGORITHMS:
+                imported(candidate)
     new_rows = _read_rows(rows, step)
     file = Path(target)
     table = _labelled(target, chosen["label"], step=step)

@@ -278,6 +278,7 @@ def _table(target: str, **options: Any) -> Spoken:
         "leaks": look.leaks,
         "level": look.level,
         "tells_nothing": look.tells_nothing,
+        "too_few_rows": look.ranking.chance is not None,
         "metrics": card["metrics"],
         "baseline": card["baseline"],
         "who": [asdict(line) for line in who],

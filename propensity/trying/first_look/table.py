@@ -8,6 +8,7 @@ leaks.
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from msgspec import structs
 from scipy import stats
 
@@ -31,7 +33,13 @@ from propensity.learning.rows import Parts, Slice
 from propensity.learning.split import split_users
 from propensity.learning.task import CATEGORY, Baseline, Limits, Task
 from propensity.learning.trained import LEAK, Trained
-from propensity.measures.intervals import NORMAL, lift_interval, rate_interval
+from propensity.measures.intervals import (
+    NORMAL,
+    POWER,
+    Difference,
+    lift_interval,
+    rate_interval,
+)
 from propensity.pages.page import in_notebook
 from propensity.pages.words import percent, plural
 from propensity.table_files.column import TEXT
@@ -59,6 +67,10 @@ _FAR = 0.95
 _FAR_ABOVE = 0.1
 # Of more than twice as many names so many are listed.
 _LISTED = 6
+# How columns are called that number customers, households or shops.
+_NAME_OF_A_KEY = re.compile(
+    r"(?i:(^|[\s_-])(id|key|code|no|nr)$)|[a-z](Id|ID|Key|Nr|No)$"
+)
 # A column that is filled so much less often in the newest rows is filled in later.
 _FILLED_LESS = 0.1
 
@@ -75,8 +87,7 @@ class FirstLook:
     Attributes:
         leaks: Why a column may know the outcome.
         card: As every model version has one.
-        tells_nothing: Whether neither the model nor a column ranks rows better than by
-            chance.
+        ranking: Whether the model or a column ranks rows better than by chance.
         compared: How the model and its best column rank rows of later times.
         far_above: Which column alone ranks far above all others, if one does.
     """
@@ -87,8 +98,13 @@ class FirstLook:
     card: UserCard
     training: TableTraining
     trained: Trained
-    tells_nothing: bool
+    ranking: Ranking
     compared: str
+
+    @property
+    def tells_nothing(self) -> bool:
+        """Whether neither the model nor a column seems to rank rows."""
+        return self.ranking.chance is None and not self.ranking.is_known
 
     @property
     def kinds(self) -> Mapping[str, str]:
@@ -125,6 +141,7 @@ class FirstLook:
         listed = [f"{kind}: {_few(names)}" for kind, names in by_kind.items()]
         others = [f"{column} ({why})" for column, why in self.left_out.items()]
         listed.append(f"left out: {_few(others)}")
+        listed += self._keys()
         leaks = []
         for column, why in self.leaks.items():
             without = ", so it is left out" if column in self.left_out else ""
@@ -144,6 +161,8 @@ class FirstLook:
         )
         if self.tells_nothing:
             use = f"Make no list, which would be by chance{self._unread}. {use}"
+        elif not self.ranking.is_known:
+            use = "Make no list yet: add rows, and try again"
         if self.known_leaks:
             use = _knows(self.known_leaks)
         level = []
@@ -157,6 +176,25 @@ class FirstLook:
             f"Model    {self.compared}",
             f"Use      {use}",
         ]
+
+    def _keys(self) -> list[str]:
+        """Say which numbers are names of something that many rows are of."""
+        sentences = []
+        for name, column in self.table.columns.items():
+            if self.kinds[column] != "number" or not _NAME_OF_A_KEY.search(column):
+                continue
+            values = self.table.rows[name].drop_null()
+            different = len(values.unique())
+            is_whole = pc.all(pc.equal(values, pc.floor(values))).as_py()
+            if is_whole and 2 * different <= len(values):
+                sentences.append(
+                    f"{column} has {different:,} values, each in "
+                    f"{len(values) / different:,.0f} rows, and is read as a number: if "
+                    "it names something, intervals are too narrow, because they take "
+                    f"rows as independent. Add --without {shlex.quote(column)}, or "
+                    f"--category {shlex.quote(column)}"
+                )
+        return sentences
 
     @property
     def known_leaks(self) -> list[str]:
@@ -222,7 +260,7 @@ class FirstLook:
     @cached_property
     def who(self) -> Sequence[Line]:
         """What tells the best tenth of the test set from the others."""
-        if self.tells_nothing or self.known_leaks:
+        if self.known_leaks or not self.ranking.is_known:
             return ()
         return who_of_test(self.trained, self.tellings)
 
@@ -252,7 +290,7 @@ class FirstLook:
         chosen = np.zeros(len(listed), np.bool_)
         chosen[listed.index[: len(listed) // 10]] = True
         who = list[Line]()
-        if not look.tells_nothing:
+        if look.ranking.is_known:
             who = who_they_are(to_score.features, chosen, look.tellings)
         listed = listed.reset_index(drop=True)
         return listed.assign(reasons=pd.Series(why, dtype="str")), who
@@ -340,13 +378,14 @@ def look_at_table(read: ReadTable, watched: Watched = unwatched) -> FirstLook:
     parts, task = _with_baseline(parts, read.task)
     training = TableTraining(parts=parts, task=task, limits=_LIMITS, watched=watched)
     trained = training.run()
-    tells_nothing = _tells_nothing(trained)
+    ranking = _ranking(trained)
     baseline = f"{task.baseline.feature} alone"
     is_better = gate.first_verdict(trained).promoted and not leaks
+    is_better &= ranking.is_known or ranking.chance is None
     compared = _compared(
         trained,
         baseline,
-        tells_nothing=tells_nothing,
+        ranking=ranking,
         is_better=is_better,
         is_later=read.times is not None,
     )
@@ -358,9 +397,11 @@ def look_at_table(read: ReadTable, watched: Watched = unwatched) -> FirstLook:
     claim = ""
     if leaks:
         claim = f"{_knows(list(leaks))}."
-    elif tells_nothing:
+    elif not ranking.is_known:
         noun = "row" if read.user is None else read.user
         claim = f"These columns don't tell which {noun}s {task.outcome}."
+        if ranking.chance is not None:
+            claim = f"Too few rows to say which {noun}s {task.outcome}."
     card = _card(read, task, trained, verdict, claim=claim)
     for column, feature in read.features.items():
         if feature.leak:
@@ -372,7 +413,7 @@ def look_at_table(read: ReadTable, watched: Watched = unwatched) -> FirstLook:
         card=card,
         training=training,
         trained=trained,
-        tells_nothing=tells_nothing,
+        ranking=ranking,
         compared=compared,
     )
 
@@ -411,44 +452,84 @@ def _card(
 # -- what it tells ---------------------------------------------------------------------
 
 
-def _tells_nothing(trained: Trained) -> bool:
+@dataclass(frozen=True, kw_only=True)
+class Ranking:
     """
-    Tell whether neither the model nor its best column ranks better than by chance.
+    How a model ranks rows: known, perhaps, or not at all.
+
+    Attributes:
+        is_known: Whether it, or its best column, ranks better than by chance.
+        more: Its ROC AUC above 0.5 on the rows that were judged.
+        chance: How often a table without anything in it looks so; None unless it seems
+            to rank, and is not known to.
+        times_rows: How many times as many rows would probably make it known.
+    """
+
+    is_known: bool
+    more: Difference
+    chance: float | None = None
+    times_rows: float = 1.0
+
+
+def _ranking(trained: Trained) -> Ranking:
+    """
+    Tell whether the model or its best column ranks better than by chance.
 
     By all rows that a model of older ones scored. The best of many columns ranks better
     than one by chance, so that the chance of each is a part of that of all.
     """
     rows, score, baseline = trained.judged_forward()
     features = len(trained.measured.preprocessor.feature_names_in_)
-    for ranks, tried in ((score, 1), (baseline, features)):
-        area = gate.roc_auc_difference(rows, ranks, np.full(len(rows), 0.5))
-        if area.low is None:
-            continue
-        errors = stats.norm.isf(_BY_CHANCE / tried)
-        if area.estimate > (area.estimate - area.low) / NORMAL * errors:
-            return False
-    return True
+    guessed = np.full(len(rows), 0.5)
+    more = gate.roc_auc_difference(rows, score, guessed)
+    of_column = gate.roc_auc_difference(rows, baseline, guessed)
+    is_known = _is_beyond(more, _BY_CHANCE)
+    is_known |= _is_beyond(of_column, _BY_CHANCE / features)
+    if is_known or more.low is None or more.low <= 0:
+        return Ranking(is_known=is_known, more=more)
+    errors = more.estimate / (more.estimate - more.low) * NORMAL
+    needed = stats.norm.isf(_BY_CHANCE) + POWER
+    return Ranking(
+        is_known=False,
+        more=more,
+        chance=float(stats.norm.sf(errors)),
+        times_rows=float((needed / errors) ** 2),
+    )
+
+
+def _is_beyond(area: Difference, chance: float) -> bool:
+    if area.low is None:
+        return False
+    error = (area.estimate - area.low) / NORMAL
+    return bool(area.estimate > error * stats.norm.isf(chance))
 
 
 def _compared(
     trained: Trained,
     baseline: str,
     *,
-    tells_nothing: bool,
+    ranking: Ranking,
     is_better: bool,
     is_later: bool,
 ) -> str:
     """Say how the model and its best column rank rows that were judged."""
     rows, score, ranks = trained.judged_forward()
     judged = f"{len(rows):,} {'rows of later times' if is_later else 'further rows'}"
-    if tells_nothing:
-        chance = gate.roc_auc_difference(rows, score, np.full(len(rows), 0.5))
+    if ranking.chance is not None:
+        needed = float(f"{len(trained.parts.every) * ranking.times_rows:.2g}")
+        return (
+            "too few rows to say: the model seems to rank (ROC AUC "
+            f"{ranking.more.format('+.3f')} above guessing on {judged}); one table in "
+            f"{1 / ranking.chance:,.0f} looks so by chance. With about {needed:,.0f} "
+            "rows it would be known"
+        )
+    if not ranking.is_known:
         areas = [trained.holdout.metrics.roc_auc, trained.holdout.baseline_roc_auc]
         shown = " and ".join(f"{area:.3f}" for area in areas)
         return (
             f"neither the model nor {baseline} tells one row from another: ROC AUC "
             f"{shown} on the test set, where 0.5 is guessing; on {judged} the model "
-            f"has {chance.format('+.3f')} more than that"
+            f"has {ranking.more.format('+.3f')} more than that"
         )
     more = gate.roc_auc_difference(rows, score, ranks)
     goes = "would" if is_better else "would not"

@@ -17,7 +17,13 @@ from propensity.trying.first_look import columns
 from propensity.trying.first_look.reading import read_table
 from propensity.trying.first_look.scores import RowsToScore
 from propensity.usecases import Candidate
-from tests.propensity.trying.first_look.tables import NAMES, QUICK, customers, leaky
+from tests.propensity.trying.first_look.tables import (
+    MONTHS,
+    NAMES,
+    QUICK,
+    customers,
+    leaky,
+)
 
 
 @pytest.fixture(scope="module")
@@ -324,6 +330,61 @@ def test_a_table_with_nothing_in_it_is_told_so():
     assert look.lines[3].startswith("Model    neither the model nor ")
     assert look.lines[4].startswith("Use      Make no list")
     assert 'class="verdict good"' not in look.page()
+
+
+def of_leads(seed: int, rows: int = 304) -> pd.DataFrame:
+    """Leads of which a few columns tell a little."""
+    random = np.random.default_rng(seed)
+    calls = random.poisson(3, rows)
+    is_won = random.random(rows) < 1 / (1 + np.exp(1.6 - 0.25 * calls))
+    return pd.DataFrame(
+        {
+            "month": np.sort(np.resize(MONTHS, rows)),
+            "calls": calls,
+            "size": random.gamma(2, 30, rows).round(1),
+            "won": np.where(is_won, "yes", "no"),
+        }
+    )
+
+
+def test_few_rows_that_seem_to_tell_something_are_no_third_of_a_verdict():
+    """Defect: "tells not one row from another", beside an interval above 0."""
+    names = {"time": "month", "label": "won", "candidates": QUICK["candidates"]}
+    codes = set()
+    for seed, rows in ((1, 304), (5, 304), (5, 1_600)):
+        look = try_table(of_leads(seed, rows), **names)
+        model = look.lines[3].removeprefix("Model    ")
+        more = look.ranking.more
+        if look.ranking.chance is None:
+            codes.add("nothing" if look.tells_nothing else "known")
+            assert look.ranking.is_known or more.low <= 0
+            assert "too few rows" not in model
+            continue
+        codes.add("too few")
+        assert 0.001 < look.ranking.chance <= 0.026
+        assert model.startswith("too few rows to say: the model seems to rank (ROC AUC")
+        assert f"({more.low:+.3f} to {more.high:+.3f})" in model
+        assert "Too few rows to say which rows" in look.page()
+        assert "times the average" not in repr(look)
+        assert not look.who
+        assert look.ranking.times_rows > 1
+
+    assert codes == {"nothing", "too few", "known"}
+
+
+def test_a_number_that_names_households_is_named():
+    """Their rows are alike, and intervals take them as independent."""
+    frame = customers().assign(household_id=np.arange(1_200) % 90 + 1_000, floors=2.5)
+    frame["floors"] = np.arange(1_200) % 5
+    [line] = [
+        line for line in try_table(frame, **QUICK).lines if "household_id" in line
+    ]
+    named = try_table(frame, **QUICK, categories=["household_id"]).lines[1]
+
+    assert "household_id has 90 values, each in " in line
+    assert "--without household_id, or --category household_id" in line
+    assert "floors has" not in line
+    assert "--without household_id" not in named
 
 
 def test_a_level_that_has_shifted_is_said_first():
