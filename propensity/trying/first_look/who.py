@@ -106,16 +106,16 @@ def who_they_are(
     for feature, telling in tellings.items():
         counted += list(count_bins(feature, features[feature], chosen, telling))
     beyond = _beyond_chance(counted, n_chosen, n_others)
-    strongest = [one for _, one in beyond[:_COMPARED]]
+    strongest = [counts for _, counts in beyond[:_COMPARED]]
     kept = _without_alike(strongest, features)
     lines = []
-    for low, one in beyond:
-        if one in kept:
+    for low, counts in beyond:
+        if counts in kept:
             lines.append(
                 Line(
-                    words=_words(one.bin, tellings[one.bin.feature]),
-                    chosen=_share(one.chosen, n_chosen),
-                    others=_share(one.others, n_others),
+                    words=_words(counts.bin, tellings[counts.bin.feature]),
+                    chosen=_share(counts.chosen, n_chosen),
+                    others=_share(counts.others, n_others),
                     more_low=round(low, 4),
                 )
             )
@@ -136,8 +136,8 @@ def who_of_test(trained: Trained, tellings: Mapping[str, Telling]) -> list[Line]
 def sentence(lines: Sequence[Line]) -> str:
     """Write lines as a sentence each: City Porto: 31% (of the others 12%)."""
     told = []
-    for place, line in enumerate(lines):
-        of_others = f"of the others {line.others}" if place == 0 else line.others
+    for number, line in enumerate(lines):
+        of_others = f"of the others {line.others}" if number == 0 else line.others
         told.append(f"{line.words}: {line.chosen} ({of_others}).")
     return " ".join(told)
 
@@ -175,12 +175,12 @@ def _count_values(
     names = encoded.dictionary.to_pylist()
     every = np.bincount(codes[codes >= 0], minlength=len(names))
     of_chosen = np.bincount(codes[chosen & (codes >= 0)], minlength=len(names))
-    for place in np.flatnonzero(every >= 2 * FEWEST):
-        name = names[place]
+    for code in np.flatnonzero(every >= 2 * FEWEST):
+        name = names[code]
         if len(name) > _LONGEST or _PERSONAL.search(name):
             continue
-        here = int(of_chosen[place])
-        others = int(every[place]) - here
+        here = int(of_chosen[code])
+        others = int(every[code]) - here
         yield Counted(Bin(feature, "=", name), here, others)
 
 
@@ -210,51 +210,51 @@ def _beyond_chance(
         return []
     level = _LEVEL / len(counted)
     errors = float(stats.norm.isf(level / 2))
-    found = []
-    for one in counted:
-        share = one.chosen / n_chosen
-        of_others = one.others / n_others
+    beyond = []
+    for counts in counted:
+        share = counts.chosen / n_chosen
+        of_others = counts.others / n_others
         is_large = share - of_others >= _POINTS and share >= _TIMES * of_others
-        if not is_large or not _may_be_printed(one, n_chosen):
+        if not is_large or not _may_be_printed(counts, n_chosen):
             continue
-        if _chance(one, n_chosen, n_others) > level:
+        if _chance(counts, n_chosen, n_others) > level:
             continue
         more = difference_of_means(
-            _share_of(one.chosen, n_chosen),
-            _share_of(one.others, n_others),
+            _share_of(counts.chosen, n_chosen),
+            _share_of(counts.others, n_others),
             errors=errors,
         )
         assert more.low is not None
-        found.append((more.low, one))
-    found.sort(key=lambda pair: -pair[0])
-    return found
+        beyond.append((more.low, counts))
+    beyond.sort(key=lambda pair: -pair[0])
+    return beyond
 
 
-def _may_be_printed(one: Counted, n_chosen: int) -> bool:
+def _may_be_printed(counts: Counted, n_chosen: int) -> bool:
     """Tell whether a line names nobody: few are neither in it nor out of it."""
-    if one.bin.side == "=" and min(one.chosen, one.others) < FEWEST:
+    if counts.bin.side == "=" and min(counts.chosen, counts.others) < FEWEST:
         return False
-    return one.chosen >= FEWEST
+    return counts.chosen >= FEWEST
 
 
-def _chance(one: Counted, n_chosen: int, n_others: int) -> float:
+def _chance(counts: Counted, n_chosen: int, n_others: int) -> float:
     """
     Return how often chance alone makes shares differ as much, from either side.
 
     Source:
         The score test of two proportions; of few users Fisher's exact test.
     """
-    inside = one.chosen + one.others
+    inside = counts.chosen + counts.others
     every = n_chosen + n_others
     if min(n_chosen, n_others) < _FEW:
         cells = [
-            [one.chosen, n_chosen - one.chosen],
-            [one.others, n_others - one.others],
+            [counts.chosen, n_chosen - counts.chosen],
+            [counts.others, n_others - counts.others],
         ]
         return float(stats.fisher_exact(cells).pvalue)
     rate = inside / every
     error = math.sqrt(rate * (1 - rate) * (1 / n_chosen + 1 / n_others))
-    difference = one.chosen / n_chosen - one.others / n_others
+    difference = counts.chosen / n_chosen - counts.others / n_others
     return float(2 * stats.norm.sf(abs(difference) / error)) if error else 1.0
 
 
@@ -266,27 +266,27 @@ def _without_alike(strongest: Sequence[Counted], features: pa.Table) -> list[Cou
     """Return bins of which no two say the same: a number's feature has one."""
     kept = list[Counted]()
     masks = list[Flags]()
-    for one in strongest:
+    for counts in strongest:
         names = {other.bin.feature for other in kept if other.bin.side != "="}
-        if one.bin.feature in names:
+        if counts.bin.feature in names:
             continue
-        mask = _mask(one.bin, features)
+        mask = _mask(counts.bin, features)
         if any(_phi(mask, other) > _ALIKE for other in masks):
             continue
-        kept.append(one)
+        kept.append(counts)
         masks.append(mask)
     return kept
 
 
-def _mask(one: Bin, features: pa.Table) -> Flags:
+def _mask(of_bin: Bin, features: pa.Table) -> Flags:
     """Return who is in a bin, (rows,)."""
-    values = features[one.feature]
-    if one.side == "=":
-        is_so = pc.equal(values, one.value)
-    elif one.side == "at most":
-        is_so = pc.less_equal(values, one.value)
+    values = features[of_bin.feature]
+    if of_bin.side == "=":
+        is_so = pc.equal(values, of_bin.value)
+    elif of_bin.side == "at most":
+        is_so = pc.less_equal(values, of_bin.value)
     else:
-        is_so = pc.greater(values, one.value)
+        is_so = pc.greater(values, of_bin.value)
     flags: NDArray[np.bool_] = is_so.fill_null(False).to_numpy()
     return flags
 
@@ -300,14 +300,14 @@ def _phi(flags: Flags, others: Flags) -> float:
     return (both - first * second) / spread if spread else 1.0
 
 
-def _words(one: Bin, telling: Telling) -> str:
-    phrase = telling.phrase if telling.phrase else one.feature
-    if one.side == "=":
-        return f"{phrase} {one.value}"
-    value: Any = one.value
-    if telling.unit == "count" and one.side == "more than":
+def _words(of_bin: Bin, telling: Telling) -> str:
+    phrase = telling.phrase if telling.phrase else of_bin.feature
+    if of_bin.side == "=":
+        return f"{phrase} {of_bin.value}"
+    value: Any = of_bin.value
+    if telling.unit == "count" and of_bin.side == "more than":
         return f"{phrase} at least {value + 1:,.0f}"
-    words = f"{phrase} {one.side} {value:,.10g}"
+    words = f"{phrase} {of_bin.side} {value:,.10g}"
     if telling.unit in ("", "count"):
         return words
     unit = telling.unit

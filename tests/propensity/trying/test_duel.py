@@ -125,7 +125,6 @@ def listed_by(look, text: str) -> pd.DataFrame:
         ("postcode = 0101", lambda rows: rows["postcode"] == "0101"),
         ("since >= 2025-03-01", lambda rows: rows["since"].astype("str") >= "2025-03"),
     ],
-    ids=str,
 )
 def test_a_rule_lists_who_is_so_on_the_rows_own_date(look, text, is_listed):
     """By the longest column that begins it, and values as the column has them."""
