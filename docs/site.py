@@ -21,8 +21,6 @@ from docs.outputs import ROOT
 from local.venvs import FOLDER as ENVIRONMENTS
 from local.venvs import uv
 
-SITE = ROOT / ".local" / "site"
-STAGED = ROOT / ".local" / "site-pages"
 # Nothing else is there for people who only read.
 PAGES = (
     "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "AGENTS.md",
@@ -120,14 +118,25 @@ def menu() -> list[str | dict[str, list[str]]]:
     return nav
 
 
-def build_site(demo: Path) -> None:
-    """Build the site; exit if a link leads nowhere."""
-    for folder in (STAGED, SITE):
+def build_site(demo: Path, work: Path) -> Path:
+    """
+    Build the site; exit if a link leads nowhere.
+
+    Args:
+        demo: The dashboard of a demo.
+        work: The folder that the site's own is made in.
+
+    Returns:
+        The site's folder.
+    """
+    staged = work / "site-pages"
+    site = work / "site"
+    for folder in (staged, site):
         shutil.rmtree(folder, ignore_errors=True)
-    is_played = stage_pages(STAGED, demo)
+    is_played = stage_pages(staged, demo)
     nav = json.dumps(menu()).replace('": [', '" = [')
-    settings = SETTINGS.format(staged=STAGED.name, site=SITE.name, nav=nav)
-    file = ROOT / ".local" / "zensical.toml"
+    settings = SETTINGS.format(staged=staged.name, site=site.name, nav=nav)
+    file = work / "zensical.toml"
     file.write_text(settings, "utf-8")
     environment = ENVIRONMENTS / "site"
     uv("venv", "--allow-existing", "--python", sys.executable, str(environment))
@@ -140,12 +149,13 @@ def build_site(demo: Path) -> None:
         sys.exit("the site is not built: see above")
     if not is_played:
         print(f"{demo} is not there. {MISSING}", file=sys.stderr)
-    print(f"The site is in {SITE.relative_to(ROOT)}: serve it, for example by")
-    print(f"python3 -m http.server --bind 127.0.0.1 --directory {SITE}")
+    return site
 
 
 if __name__ == "__main__":
     state = os.environ.get("STATE", "")
     if not state:
         state = "demo"
-    build_site(ROOT / ".local" / "states" / state / "dashboard")
+    local = ROOT / ".local"
+    built = build_site(local / "states" / state / "dashboard", local)
+    print(f"python3 -m http.server --bind 127.0.0.1 --directory {built}   # serves it")
