@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from deploy import DeploymentError, stage
 from deploy.configuration import DeploymentSettings
 
+# Its versions differ in what follows. Source: slsa.dev/provenance, of Cloud Build.
+BUILDER = "https://cloudbuild.googleapis.com/GoogleHostedWorker"
 # Of an image: the ``sources`` that it was built of, and ``flags`` that deploy it.
 Image = Mapping[str, Any]
 
@@ -64,6 +66,36 @@ def of_another(
             sources = stage.locked(function, Path(folder, function.target))
         check(made, function.target, sources=sources, file=file)
     return {function.target: made[function.target] for function in d.functions}
+
+
+def check_builder(image: Image, said: Any) -> bool:
+    """
+    Check who built an image, by its provenance in the registry, which Google signs.
+
+    Returns:
+        Whether the registry says so.
+
+    Raises:
+        DeploymentError: It was somebody else than Cloud Build.
+    """
+    known = set(_builders(said))
+    others = {builder for builder in known if not builder.startswith(BUILDER)}
+    if others:
+        raise DeploymentError(
+            f"{image['flags'][0]} was built by {', '.join(sorted(others))}, and not by "
+            "Cloud Build. Find out who wrote it to the repository"
+        )
+    return bool(known)
+
+
+def _builders(said: Any) -> Iterator[str]:
+    """Yield the builders of an answer, whose place differs by the kind of statement."""
+    if isinstance(said, dict):
+        if "id" in said.get("builder", ()):
+            yield said["builder"]["id"]
+        said = list(said.values())
+    for part in said if isinstance(said, list) else ():
+        yield from _builders(part)
 
 
 def check(

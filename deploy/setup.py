@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shlex
@@ -198,6 +199,13 @@ def keep_images(shell: Shell, options: argparse.Namespace) -> None:
     made = images.of_another(
         shell.d, json.loads(services), repository=repository, file=options.images_from
     )
+    for target, image in made.items():
+        name = image["flags"][0].removeprefix("--image=")
+        said = ""
+        with contextlib.suppress(CalledProcessError):
+            said = shell.ask("provenance", image=name)
+        if not images.check_builder(image, json.loads(said or "{}")):
+            tell(f"deploy: the registry doesn't say who built the image of {target}")
     text = json.dumps(made, indent=1)
     print(text)
     (options.plan / "images.json").write_text(text + "\n")

@@ -5,7 +5,7 @@ locals {
   apis = concat(
     [
       "artifactregistry", "bigquery", "bigquerystorage", "cloudbuild", "cloudscheduler",
-      "iam", "logging", "monitoring", "pubsub", "run", "storage",
+      "containeranalysis", "iam", "logging", "monitoring", "pubsub", "run", "storage",
     ],
     var.suppression_secret != "" || length(local.secrets) > 0 ? ["secretmanager"] : [],
     var.kms_key != "" || var.functions_kms_key != "" ? ["cloudkms"] : [],

@@ -5,15 +5,19 @@ the stand-ins for Google and Terraform; and who may do what.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
 import shutil
+from argparse import Namespace
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import yaml
 
-from deploy import DeploymentError, configuration, deployed, images, plans, stage
+from deploy import DeploymentError, configuration, deployed, images, plans, setup, stage
 from deploy.configuration import TEMPLATE
 from deploy.functions import ROOT
 from deploy.roles import ROLES
@@ -202,6 +206,46 @@ def test_what_was_not_tested_is_not_planned(tmp_path):
     for other in others:
         with pytest.raises(DeploymentError, match="has no get_proba of your code"):
             images.of_another(d, [other], **where)
+
+
+GOOGLES = "https://cloudbuild.googleapis.com/GoogleHostedWorker@v0.3"
+
+
+@pytest.mark.parametrize(
+    ("builder", "status", "told"),
+    [
+        (GOOGLES, 0, ""),
+        ("https://evil.example/worker", 0, "built by https://evil.example/worker"),
+        ("", 1, "doesn't say who built the image of get_proba"),
+    ],
+)
+def test_an_image_of_another_builder_is_not_planned(
+    inside, capsys, builder, status, told
+):
+    """One of which the registry says nothing is told of: a label is no proof."""
+    inside.settings["DEPLOY_FUNCTIONS"] = "get_proba"
+    [function] = configuration.of(inside.settings).functions
+    sources = stage.locked(function, inside.folder / "get_proba")
+    image = IMAGE.replace("my-test-project", "my-project")
+    made = {"slsaProvenance": {"builder": {"id": builder}}}
+    said = {
+        "provenance_summary": {"provenance": [{"build": {"intotoStatement": made}}]}
+    }
+    listed = f"[{service('propensity-get-proba', sources, image)}]"
+    inside.rules[:0] = [
+        ("--show-provenance", json.dumps(said), status),
+        ("run services list", listed, 0),
+    ]
+    kept = Namespace(plan=inside.folder, images_from=inside.folder / "settings.env")
+    refused = contextlib.nullcontext()
+    if "evil" in builder:
+        refused = pytest.raises(DeploymentError, match=told)
+    with patch.dict(os.environ, inside.install()), refused:
+        setup.keep_images(inside.shell(), kept)
+        assert told in capsys.readouterr().err
+
+    is_kept = (inside.folder / "images.json").is_file()
+    assert is_kept == ("evil" not in builder)
 
 
 def changed(kind: str, before: object, after: object) -> dict[str, object]:
