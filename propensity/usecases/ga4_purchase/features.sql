@@ -20,17 +20,7 @@ WITH
       ARRAY(
         SELECT CONCAT(IFNULL(user_pseudo_id, user_id), '.', CAST(id AS STRING))
         FROM UNNEST(session_ids) AS id
-      ) AS sessions,
-      -- The newest has the greatest text, and of events at the same microsecond always
-      -- the same one.
-      CONCAT(
-        LPAD(CAST(last_event AS STRING), 20, '0'),
-        '\t', IFNULL(source, ''),
-        '\t', IFNULL(medium, ''),
-        '\t', IFNULL(device_category, ''),
-        '\t', IFNULL(operating_system, ''),
-        '\t', IFNULL(country, '')
-      ) AS visit
+      ) AS sessions
     FROM ga_user_days
     WHERE export_day BETWEEN @first_export_day AND @last_export_day
   ),
@@ -51,7 +41,25 @@ WITH
       SUM(n_add_to_carts) AS n_add_to_carts,
       SUM(n_begin_checkouts) AS n_begin_checkouts,
       ARRAY_CONCAT_AGG(sessions) AS sessions,
-      MAX(visit) AS visit
+      -- The newest, and of events at the same microsecond always the same one.
+      ARRAY_AGG(
+        STRUCT(
+          last_event AS last_event,
+          IFNULL(source, '') AS source,
+          IFNULL(medium, '') AS medium,
+          IFNULL(device_category, '') AS device_category,
+          IFNULL(operating_system, '') AS operating_system,
+          IFNULL(country, '') AS country
+        )
+        ORDER BY
+          last_event DESC,
+          IFNULL(source, '') DESC,
+          IFNULL(medium, '') DESC,
+          IFNULL(device_category, '') DESC,
+          IFNULL(operating_system, '') DESC,
+          IFNULL(country, '') DESC
+        LIMIT 1
+      )[OFFSET(0)] AS visit
     FROM browser_days
     WHERE
       visitor IS NOT NULL
@@ -165,16 +173,23 @@ WITH
           0
         )
       ) AS funnel_events_7d,
-      SPLIT(MAX(d.visit), '\t') AS visit,
-      MAX_BY(
+      ARRAY_AGG(
         STRUCT(
+          d.visit AS visit,
           d.n_page_views AS page_views,
           d.n_view_items AS view_items,
           d.n_add_to_carts AS add_to_carts,
           d.n_begin_checkouts AS begin_checkouts
-        ),
-        d.visit
-      ) AS last_day
+        )
+        ORDER BY
+          d.visit.last_event DESC,
+          d.visit.source DESC,
+          d.visit.medium DESC,
+          d.visit.device_category DESC,
+          d.visit.operating_system DESC,
+          d.visit.country DESC
+        LIMIT 1
+      )[OFFSET(0)] AS last_day
     FROM snapshots AS s
     INNER JOIN user_days AS d
       ON
@@ -272,11 +287,11 @@ SELECT
   IFNULL(u.last_day.view_items, 0) AS last_day_view_items,
   IFNULL(u.last_day.add_to_carts, 0) AS last_day_add_to_carts,
   IFNULL(u.last_day.begin_checkouts, 0) AS last_day_begin_checkouts,
-  NULLIF(u.visit[OFFSET(1)], '') AS source,
-  NULLIF(u.visit[OFFSET(2)], '') AS medium,
-  NULLIF(u.visit[OFFSET(3)], '') AS device_category,
-  NULLIF(u.visit[OFFSET(4)], '') AS operating_system,
-  NULLIF(u.visit[OFFSET(5)], '') AS country
+  NULLIF(u.last_day.visit.source, '') AS source,
+  NULLIF(u.last_day.visit.medium, '') AS medium,
+  NULLIF(u.last_day.visit.device_category, '') AS device_category,
+  NULLIF(u.last_day.visit.operating_system, '') AS operating_system,
+  NULLIF(u.last_day.visit.country, '') AS country
 FROM users AS u
 LEFT JOIN user_transactions AS t
   ON t.as_of = u.as_of AND t.user_id = u.user_id
