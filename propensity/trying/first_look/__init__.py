@@ -8,6 +8,6 @@ Nothing here reads or writes outside the process; models and metrics are ``learn
 - ``training``: the training of a table, and the sample of one with many rows
 - ``scores``: the rows whose outcome is open, for a list; ``reasons``: why
 - ``who``: what tells the chosen from the others
-- ``experiment``: users contacted at random: their table, list and page
+- ``experiment``: users contacted at random: list and page; ``experiment_rows``: read
 - ``arms``, ``advice``: what contacting added, and in words whom to contact
 """

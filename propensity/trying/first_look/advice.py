@@ -1,9 +1,8 @@
 """
 An experiment in words: whom to contact, what that is worth, and what is missing.
 
-What contacting did comes first: nobody is to be contacted whom it harms, or at a loss.
-The order by effect is offered only if it adds more than the order by probability beyond
-chance; otherwise it is said what is missing.
+Nobody is to be contacted whom it harms, or at a loss. The order by effect is offered
+only if it adds more than that by probability beyond chance.
 """
 
 from __future__ import annotations
@@ -16,8 +15,6 @@ from propensity.learning import effects
 from propensity.measures.intervals import Difference, in_columns
 from propensity.pages.words import about
 from propensity.trying.first_look.arms import SHARE, Arm, UserGroup
-
-_UNDECIDED = "It is undecided whether contacting everybody adds anything."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,16 +86,13 @@ def _of_what_harms(arm: Arm) -> Advice:
 
 
 def _of_what_is_undecided(arm: Arm) -> Advice:
-    sentence = _UNDECIDED
-    if arm.harmed:
-        sentence += f" It harms {_listed(arm.harmed)}."
+    sentence = "It is undecided whether contacting everybody adds anything."
+    if arm.decided:
+        sentence += f" It is decided for {_listed(arm.decided, 'and')}."
     if arm.is_open:
-        if arm.helped:
-            sentence += f" It helps {_listed(arm.helped)}."
         sentence += f" If you contact, contact by effect: {_more_by_effect(arm)}."
         return _by_effect(sentence, colour="open")
     if arm.helped:
-        sentence += " It helps a group."
         return _by_groups(sentence, arm.helped, colour="open")
     return Advice(
         code="undecided",
@@ -143,9 +137,10 @@ def _compared(arm: Arm) -> str:
     return f"on average over all shares {more} for each 100 users"
 
 
-def _listed(groups: Sequence[UserGroup]) -> str:
+def _listed(groups: Sequence[UserGroup], between: str = "or") -> str:
     """List groups with what contacting adds to each."""
-    return " or ".join(f"{group.title} ({per_100(group.added)})" for group in groups)
+    named = [f"{group.title} ({per_100(group.added)})" for group in groups]
+    return f" {between} ".join(named)
 
 
 def _users_missing(arm: Arm, gain: Difference) -> str:

@@ -19,22 +19,20 @@ from scipy import stats
 from propensity.learning import effects
 from propensity.learning.candidates import encoder_of
 from propensity.learning.effects import Effects, Experiment
-from propensity.measures.intervals import FEW, NORMAL, Difference
+from propensity.measures.intervals import NORMAL, Difference
 from propensity.models.encoding import Flags, Floats
 
 # The share of users whose contacts orders are compared by.
 SHARE = 0.3
 # Numbers with more values are shown by thirds, and texts by their commonest values.
 _MOST_GROUPS = 6
-# Digits of numbers that name a third, until no two thirds have one name.
-_DIGITS = range(4, 18)
 
 Grouping = Callable[[pd.Series], pd.Series]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class UserGroup:
-    """Users with a value of a feature, or with one in its third; so many are tested."""
+    """Users with a value of a feature, or in its third; of so many ``groups``."""
 
     feature: str
     name: str
@@ -46,22 +44,13 @@ class UserGroup:
     def title(self) -> str:
         return f"{self.feature} = {self.name}"
 
-    def is_helped(self) -> bool:
-        """Tell whether contacting adds something to this one of its feature's."""
-        return self._errors() > self._errors_by_chance()
-
-    def is_harmed(self) -> bool:
-        """Tell whether contacting takes something from this one of its feature's."""
-        return self._errors() < -self._errors_by_chance()
-
-    def _errors(self) -> float:
-        """Return by how many standard errors its effect is above 0."""
-        if self.added.low is None or self.added.low == self.added.estimate:
-            return 0.0
-        return NORMAL * self.added.estimate / (self.added.estimate - self.added.low)
-
-    def _errors_by_chance(self) -> float:
-        return float(stats.norm.isf(0.025 / self.groups))
+    def is_decided(self) -> bool:
+        """Tell whether contacting this one of its feature's adds or takes something."""
+        if self.added.low is None:
+            return False
+        error = (self.added.estimate - self.added.low) / NORMAL
+        bound = error * float(stats.norm.isf(0.025 / self.groups))
+        return abs(self.added.estimate) > bound
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,14 +91,7 @@ class Arm:
         values: Floats,
         **named: Any,
     ) -> Arm:
-        """
-        Compare the users of a treatment and the control group.
-
-        Args:
-            read: The features, (users, features), which are of these ``kinds``.
-            is_contacted, values: As an ``Experiment`` has them, and its outcome.
-            named: What it is called, and what a contact costs.
-        """
+        """Compare a treatment's users and the control group by features, ``read``."""
         encoder = encoder_of(kinds)
         experiment = Experiment(
             features=np.asarray(encoder.fit_transform(read)),
@@ -164,19 +146,19 @@ class Arm:
         return None
 
     @property
-    def groups(self) -> list[UserGroup]:
-        """The groups of all features that react differently."""
-        return [group for groups in self.reacting.values() for group in groups]
+    def decided(self) -> list[UserGroup]:
+        """Groups to whose outcome contacting adds something, or harms it."""
+        return [group for group in self.groups if group.is_decided()]
 
     @property
     def helped(self) -> list[UserGroup]:
         """Groups to whose outcome contacting adds something."""
-        return [group for group in self.groups if group.is_helped()]
+        return [group for group in self.decided if group.added.estimate > 0]
 
     @property
-    def harmed(self) -> list[UserGroup]:
-        """Groups from whose outcome contacting takes something."""
-        return [group for group in self.groups if group.is_harmed()]
+    def groups(self) -> list[UserGroup]:
+        """The groups of all features that react differently."""
+        return [group for groups in self.reacting.values() for group in groups]
 
     @property
     def cost(self) -> float | None:
@@ -205,21 +187,6 @@ def with_losses(arms: Sequence[Arm]) -> list[Arm]:
 def is_sum(values: Any) -> bool:
     """Tell whether outcomes are sums of money, rather than 1 or 0."""
     return not np.isin(values, (0, 1)).all()
-
-
-def chance_of_groups(values: pd.Series, is_contacted: Flags) -> float:
-    """Return the chance of values so different, if the groups are drawn at random."""
-    if pd.api.types.is_numeric_dtype(values):
-        # A gap is a value below all others.
-        ranked = values.fillna(-np.inf)
-        test = stats.mannwhitneyu(ranked[is_contacted], ranked[~is_contacted])
-        return float(test.pvalue)
-    named = values.fillna("(missing)")
-    # Rare values are one: alone, they say little, and together they may be a group.
-    is_rare = named.map(named.value_counts()) < FEW
-    counts = pd.crosstab(named.mask(is_rare, "(rare)"), is_contacted)
-    counts = counts[counts.sum(axis=1) >= FEW]
-    return float(stats.chi2_contingency(counts).pvalue) if len(counts) > 1 else 1.0
 
 
 # -- what reacts -----------------------------------------------------------------------
@@ -252,15 +219,7 @@ def _groups(feature: str, group_of_user: Any, estimated: Effects) -> list[UserGr
         chosen = group_of_user == name
         added = estimated.mean(chosen)
         users = int(chosen.sum())
-        groups.append(
-            UserGroup(
-                feature=feature,
-                name=str(name),
-                users=users,
-                added=added,
-                groups=len(names),
-            )
-        )
+        groups.append(UserGroup(feature, str(name), users, added, len(names)))
     return groups
 
 
@@ -294,7 +253,8 @@ def _spans(edges: Floats, *, is_whole: bool) -> list[str]:
             for first, end in zip(firsts, ends, strict=True)
         ]
     names: list[str] = []
-    for digits in _DIGITS:
+    # More digits, until no two thirds have one name.
+    for digits in range(4, 18):
         names = [f"{low:,.{digits}g} to {high:,.{digits}g}" for low, high in ends]
         if len(set(names)) == len(names):
             break

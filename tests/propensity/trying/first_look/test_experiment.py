@@ -171,7 +171,7 @@ def test_users_without_an_outcome_are_counted_by_group():
     at_random = table.assign(bought=table["bought"].where(~is_some))
     is_lost = is_some & (table["mail"] == "spring") & (table["bought"] == 0)
     lost = table.assign(bought=table["bought"].where(~is_lost, "unknown"))
-    [note] = try_experiment(at_random, **NAMES).notes
+    [note] = try_experiment(at_random, **NAMES).read.notes
 
     sizes = table["mail"].value_counts()
     unknown = table["mail"][is_some].value_counts()
@@ -191,7 +191,7 @@ def test_another_outcome_beside_the_label_is_no_feature():
     look = try_experiment(table.assign(large=is_large.astype(int)), **NAMES)
 
     assert "large" in look.left_out
-    assert any("by --outcomes" in note for note in look.notes)
+    assert any("by --outcomes" in note for note in look.read.notes)
     assert list(look.arms[0].reacting) == ["segment"]
 
 
@@ -221,7 +221,7 @@ def test_a_group_that_is_too_small_hides_no_other():
     table.loc[:53, "mail"] = "sms"
     table.loc[54:60, "mail"] = None
     look = try_experiment(table, **NAMES)
-    [without, few] = look.notes
+    [without, few] = look.read.notes
 
     assert [arm.name for arm in look.arms] == ["spring"]
     assert without == "7 users without a value of mail are left out"
