@@ -23,8 +23,6 @@ from deploy.terraform import Terraform, answer
 from propensity import usecases
 from propensity.audience import declared
 from propensity.timeframe import weekdays_of
-from propensity.usecases import costs
-from propensity.usecases.declaration import WEEKLY_ABOVE_DAYS
 
 
 def set_up(shell: Shell, options: argparse.Namespace) -> None:
@@ -50,7 +48,7 @@ def set_up(shell: Shell, options: argparse.Namespace) -> None:
     enable_first(shell)
     grant_keys(shell)
     write_values(shell, terraform)
-    for note in [*late_audiences(shell.d), *frequent_predictions(shell.d)]:
+    for note in late_audiences(shell.d):
         tell(note)
     if terraform.unseen or (not shell.is_dry and terraform.missing_bucket()):
         terraform.make_bucket()
@@ -204,7 +202,7 @@ def keep_images(shell: Shell, options: argparse.Namespace) -> None:
         said = ""
         with contextlib.suppress(CalledProcessError):
             said = shell.ask("provenance", image=name)
-        if not images.check_builder(image, json.loads(said or "{}")):
+        if not images.check_builder(image, said):
             tell(f"deploy: the registry doesn't say who built the image of {target}")
     text = json.dumps(made, indent=1)
     print(text)
@@ -232,24 +230,6 @@ def digest(shell: Shell) -> None:
         tell(
             "deploy: the digest of the export was left as it is. Run "
             "'.venv/bin/propensity deployment digest', or leave it to the next run"
-        )
-
-
-def frequent_predictions(d: DeploymentSettings) -> Iterator[str]:
-    """Yield the price of use cases that change little in a week, and say their days."""
-    for use_case in d.loaded:
-        days = use_case.chosen_prediction_days(d.settings)
-        if use_case.horizon_days <= WEEKLY_ABOVE_DAYS or len(weekdays_of(days)) == 1:
-            continue
-        sizes = costs.estimated(use_case, d.settings, costs.usual_shop(1e6))
-        often = sizes.a_month(days)
-        weekly = sizes.a_month("MON")
-        usd = (often - weekly) * costs.price_of(d.settings.location)
-        yield (
-            f"deploy: {use_case.name} is predicted {days}, and its outcomes last "
-            f"{use_case.horizon_days} days. For each million users who visit on a day "
-            f"that reads {often:.1f} TiB a month instead of {weekly:.1f} weekly, about "
-            f"{usd:.0f} USD more (an estimate)"
         )
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from deploy import configuration, functions
-from deploy.setup import frequent_predictions
 from propensity import usecases
 from propensity.errors import UseCaseError
 from propensity.registry.leases import DURATION
@@ -112,17 +111,6 @@ def test_each_use_case_has_days_of_its_own(tmp_path, days, value, crons):
 
     for cron, expected in zip(written, crons, strict=True):
         assert expected is None or cron.endswith(f" * * {expected}")
-
-
-def test_a_quarter_that_is_predicted_daily_has_its_price_in_the_plan(tmp_path):
-    """It is allowed: a price is named, as an estimate."""
-    names = "ga4_purchase ga4_value quarter"
-    chosen = {"DEPLOY_PREDICTION_DAYS": "daily", "DEPLOY_USE_CASES": names}
-    with quarter(tmp_path, 'prediction_days = "daily"'):
-        [line] = frequent_predictions(configuration.of(SETTINGS | chosen))
-
-    assert "quarter is predicted daily, and its outcomes last 91 days" in line
-    assert "1.2 TiB a month instead of 0.3 weekly, about 6 USD more (an est" in line
 
 
 @pytest.mark.parametrize("days", ["", "weekly", "MON,", "MON TUE"])
