@@ -16,19 +16,9 @@ Answers   200 the new version and its metrics; 409 the same run is under way; 42
 import functions_framework
 
 from propensity.clock import SYSTEM
+from propensity.kinds import kind_of
 from propensity.runs import export, train
-from propensity.runs.kinds import USERS, RowKind
 from propensity.runs.run import Answer, Endpoint, Run
-
-
-def kind_of(run: Run) -> RowKind:
-    """Return the kind of the use case's rows."""
-    if run.use_case.scores_events:
-        # Only a training on events needs these.
-        from propensity.streaming.cards.kind import EVENTS
-
-        return EVENTS
-    return USERS
 
 
 @functions_framework.http
@@ -36,7 +26,7 @@ def kind_of(run: Run) -> RowKind:
 def model_training(run: Run) -> Answer:
     """Train once per use case and as-of date; after a failure the champion stays."""
     run = export.digest_training_days(run)
-    kind = kind_of(run)
+    kind = kind_of(run.use_case)
     challenger = train.train(run, kind, kind.rows(run))
     if run.trial:
         return {**train.report_trial(run, challenger), **export.answer(run)}

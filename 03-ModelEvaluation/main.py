@@ -19,20 +19,9 @@ Answers   200 the weeks' metrics; 409 the same run is under way; 424 no table or
 import functions_framework
 
 from propensity.clock import SYSTEM
+from propensity.kinds import kind_of
 from propensity.runs import evaluate, export, report, uplifts
-from propensity.runs.evaluate_weeks import USERS
-from propensity.runs.evaluation import EvaluatedKind
 from propensity.runs.run import Answer, Endpoint, Run
-
-
-def kind_of(run: Run) -> EvaluatedKind:
-    """Return how the use case's rows are evaluated: weeks of users, days of events."""
-    if run.use_case.scores_events:
-        # Only an evaluation of events needs these.
-        from propensity.streaming.cards.evaluate_days import EVENTS
-
-        return EVENTS
-    return USERS
 
 
 @functions_framework.http
@@ -40,7 +29,7 @@ def kind_of(run: Run) -> EvaluatedKind:
 def model_evaluation(run: Run) -> Answer:
     """Evaluate; a week of one class, or without predictions, has a row to say so."""
     run = evaluate.digest_evaluated_days(run)
-    kind = kind_of(run)
+    kind = kind_of(run.use_case)
     rows = evaluate.evaluations(run, kind)
     evaluate.publish_evaluations(run, rows)
     audience_uplifts = uplifts.publish_uplifts(run)

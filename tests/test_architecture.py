@@ -47,6 +47,7 @@ FLOORS = (
     {"audience"},
     {"runs"},
     {"cli", "dashboard", "streaming"},
+    {"kinds"},
     {"trying"},
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

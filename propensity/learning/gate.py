@@ -80,7 +80,8 @@ def _compared(trained: Trained, champion: Rival | None) -> Verdict:
     if champion is None:
         return first_verdict(trained)
     verdict = Verdict(promoted=False, reason="", compared_version=champion.version)
-    if not trained.is_warm:
+    alerts = trained.alerts
+    if alerts and not alerts.is_warm:
         reason = "it is not warm yet: it has seen too few events to score"
         return replace(verdict, reason=reason)
     if champion.score is None:
@@ -100,12 +101,12 @@ def _compared(trained: Trained, champion: Rival | None) -> Verdict:
     differences = {"roc_auc": area}
     is_worse = area.is_below()
     words = f"ROC AUC {area.format()}"
-    cost = trained.cost_difference(champion)
+    cost = alerts.cost_difference(champion) if alerts else None
     if cost is not None:
         differences["cost"] = cost
         is_worse = cost.is_above()
         words = f"cost {cost.format('+,.2f')}, {words}"
-    elif not trained.is_anomaly:
+    elif not (alerts and alerts.only_rank):
         loss, minimum = log_loss_difference(rows, mine, theirs)
         differences["log_loss"] = loss
         is_worse = is_worse or (loss.is_above() and loss.estimate > minimum)
@@ -117,7 +118,7 @@ def _compared(trained: Trained, champion: Rival | None) -> Verdict:
         verdict,
         promoted=not is_worse,
         reason=f"{how}: {words} against version {champion.version} on the same "
-        f"{len(rows)} rows{trained.savings_in_words()}",
+        f"{len(rows)} rows{alerts.words if alerts else ''}",
         differences=differences,
     )
 
@@ -187,16 +188,17 @@ def first_verdict(trained: Trained) -> Verdict:
     judged on, and those held out. Half-Space Trees need no labels, so they can go live
     before there are enough to measure by.
     """
-    if not trained.is_warm:
+    alerts = trained.alerts
+    if alerts and not alerts.is_warm:
         return Verdict(promoted=True, reason=f"{FIRST}; it is not warm yet: no scores")
     rows, score, baseline = trained.judged_forward()
-    saved = trained.savings_in_words()
+    saved = alerts.words if alerts else ""
     outcomes = (
         f"{rows.conversions} of the {len(rows)} rows that it was judged on, and whose "
         "truth is known, are label 1"
     )
     fewest = min(rows.conversions, len(rows) - rows.conversions)
-    if trained.is_anomaly and fewest < FEW:
+    if alerts and alerts.only_rank and fewest < FEW:
         reason = (
             f"{FIRST}; it has learned without truths, and too few are known to "
             f"measure it: {outcomes}{saved}"
@@ -223,9 +225,9 @@ def first_verdict(trained: Trained) -> Verdict:
             f"not shown to be better than {' and '.join(unbeaten)}: {words}. Wait for "
             f"more data, add better features, or {BY_HAND}"
         )
-    elif not trained.is_anomaly:
+    elif not (alerts and alerts.only_rank):
         fault = misses_level(rows, score)
-    if not fault and trained.costs_more_than_none:
+    if not fault and alerts and alerts.cost_more_than_none:
         fault = (
             f"its alerts cost more than none would{saved}. Check "
             "PROPENSITY_ALERT_REVIEW_COST, the cost of a review, wait for more truths, "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,6 +97,26 @@ class Rival:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Alerts:
+    """
+    What the gate is told of the alerts of a model of events.
+
+    Attributes:
+        only_rank: Whether they are by anomaly scores, which are no probabilities.
+        is_warm: Whether the model has seen enough to score.
+        cost_more_than_none: Whether they cost more than none would.
+        cost_difference: Returns their cost less a champion's; None without amounts.
+        words: What they save, and on how many frauds; "" without amounts.
+    """
+
+    only_rank: bool
+    is_warm: bool
+    cost_more_than_none: bool
+    cost_difference: Callable[[Rival], Difference | None]
+    words: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Trained:
     """
     A trained model.
@@ -115,6 +135,11 @@ class Trained:
     holdout: Holdout
 
     @property
+    def alerts(self) -> Alerts | None:
+        """What the gate is told of a model of events; None of users."""
+        return None
+
+    @property
     def judged_score(self) -> Floats:
         """The chosen candidate's scores of the judged rows, (rows,)."""
         [score] = [c.score for c in self.candidates if c.candidate == self.chosen]
@@ -130,28 +155,3 @@ class Trained:
         rows = self.parts.choosing.followed_by(self.holdout.rows)
         score = np.concatenate([self.judged_score, self.holdout.probability])
         return rows, score, self.holdout.baseline
-
-    # What the gate asks of trees and of alerts, which a model of users has none of.
-
-    @property
-    def is_anomaly(self) -> bool:
-        """Whether it gives anomaly scores, and no probabilities."""
-        return False
-
-    @property
-    def is_warm(self) -> bool:
-        """Whether it has seen enough to score."""
-        return True
-
-    @property
-    def costs_more_than_none(self) -> bool:
-        """Whether its alerts cost more than none would."""
-        return False
-
-    def cost_difference(self, champion: Rival) -> Difference | None:
-        """Return the cost of its alerts less a champion's; None without amounts."""
-        return None
-
-    def savings_in_words(self) -> str:
-        """Say what the alerts save, and on how many frauds; "" without amounts."""
-        return ""

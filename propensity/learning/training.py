@@ -223,23 +223,25 @@ class Training(ABC):
 
     def metrics(self, model: Model, observed: Outcomes, score: Floats) -> Metrics:
         """Return the metrics of the rows held out by a model's scores, (rows,)."""
-        return self._measured(observed, score)
+        return thresholds.score_metrics(
+            observed,
+            threshold=self.task.threshold,
+            **self._measured_by(score),
+        )
 
     def curves(self, model: Model, observed: Outcomes) -> Curves:
         """Return the curves of the rows held out by a model's scores."""
         return metrics.curves(observed)
 
-    def _measured(
-        self, observed: Outcomes, score: Floats, *, is_anomaly: bool = False
-    ) -> Metrics:
-        return thresholds.score_metrics(
-            observed,
-            threshold=self.task.threshold,
-            budget=self.task.budget,
-            dates=len(self.parts.split.holdout),
-            spread=partial(self.parts.holdout.spread, score),
-            is_anomaly=is_anomaly,
-        )
+    def _ranked(self, observed: Outcomes, score: Floats) -> Metrics:
+        return thresholds.rank_metrics(observed, **self._measured_by(score))
+
+    def _measured_by(self, score: Floats) -> dict[str, Any]:
+        return {
+            "budget": self.task.budget,
+            "dates": len(self.parts.split.holdout),
+            "spread": partial(self.parts.holdout.spread, score),
+        }
 
     @property
     def _preprocessor(self) -> Any:

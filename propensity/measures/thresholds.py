@@ -4,6 +4,8 @@ The threshold and the budget: the rows to act on, and all metrics of scored rows
 
 from __future__ import annotations
 
+from typing import Any
+
 from msgspec.structs import replace
 
 from propensity.budget import Budget
@@ -14,23 +16,42 @@ from propensity.tables.models import Metrics
 
 
 def score_metrics(
-    observed: Outcomes,
-    *,
-    threshold: float,
-    budget: Budget,
-    dates: int = 1,
-    spread: Spread | None = None,
-    is_anomaly: bool = False,
+    observed: Outcomes, *, threshold: float, **measured_by: Any
 ) -> Metrics:
     """
-    Return all metrics of scored rows.
+    Return all metrics of probabilities.
 
     Args:
         threshold: Least probability of a positive prediction.
+        measured_by: Arguments of ``rank_metrics``.
+    """
+    users = observed.users.sum()
+    return replace(
+        rank_metrics(observed, **measured_by),
+        **metrics.confusion(observed, threshold=threshold)._asdict(),
+        threshold=threshold,
+        lift=metrics.lift_by_decile(observed),
+        mean_probability=ratio((observed.probability * observed.users).sum(), users),
+        brier=metrics.brier(observed),
+        log_loss=metrics.log_loss(observed),
+        calibration_error=metrics.calibration_error(observed),
+    )
+
+
+def rank_metrics(
+    observed: Outcomes,
+    *,
+    budget: Budget,
+    dates: int = 1,
+    spread: Spread | None = None,
+) -> Metrics:
+    """
+    Return the metrics of scores that rank, and need be no probabilities.
+
+    Args:
         budget: How many of the best, or which share: a number is for each date.
         spread: As ``intervals.by_user`` of a metric's slopes; None for rows that are
             independent of each other.
-        is_anomaly: Whether the score ranks, and is no probability.
     """
     users = observed.users.sum()
     conversions = observed.conversions.sum()
@@ -48,25 +69,14 @@ def score_metrics(
                 users_and_variance = spread(slopes_of)
             ends = interval(value, *users_and_variance)
         values |= {name: value, f"{name}_low": ends[0], f"{name}_high": ends[1]}
-    measured_rows = replace(
+    deciles = metrics.lift_by_decile(observed)
+    return replace(
         at_budget(observed, budget, dates=dates),
         users=round(float(users)),
         conversions=round(float(conversions)),
         base_rate=ratio(conversions, users),
-        lift=metrics.lift_by_decile(observed),
+        lift=[replace(decile, mean_probability=None) for decile in deciles],
         **values,
-    )
-    if is_anomaly:
-        lift = [replace(decile, mean_probability=None) for decile in measured_rows.lift]
-        return replace(measured_rows, lift=lift)
-    return replace(
-        measured_rows,
-        **metrics.confusion(observed, threshold=threshold)._asdict(),
-        threshold=threshold,
-        mean_probability=ratio((observed.probability * observed.users).sum(), users),
-        brier=metrics.brier(observed),
-        log_loss=metrics.log_loss(observed),
-        calibration_error=metrics.calibration_error(observed),
     )
 
 

@@ -14,7 +14,8 @@ from msgspec.structs import replace
 
 from propensity.measures import thresholds
 from propensity.runs import export
-from propensity.runs.evaluation import EvaluatedKind, outcomes_of
+from propensity.runs.evaluation import outcomes_of
+from propensity.runs.kinds import Kind
 from propensity.runs.run import Run
 from propensity.tables.models import (
     EVALUATION,
@@ -48,7 +49,7 @@ def digest_evaluated_days(run: Run) -> Run:
     return dataclasses.replace(run, missing_days=missing)
 
 
-def evaluations(run: Run, kind: EvaluatedKind) -> list[Evaluation]:
+def evaluations(run: Run, kind: Kind) -> list[Evaluation]:
     """
     Evaluate all weeks without final metrics.
 
@@ -108,13 +109,13 @@ def _measured(run: Run, row: Evaluation, groups: pa.Table) -> Evaluation:
             are no probabilities.
     """
     observed, unscored = outcomes_of(groups)
-    scores = thresholds.score_metrics(
-        observed,
-        threshold=run.use_case.threshold,
-        budget=run.use_case.chosen_budget(run.settings),
-        is_anomaly="is_anomaly" in groups.column_names
-        and bool(pc.any(groups["is_anomaly"]).as_py()),
-    )
+    budget = run.use_case.chosen_budget(run.settings)
+    if "is_anomaly" in groups.column_names and pc.any(groups["is_anomaly"]).as_py():
+        scores = thresholds.rank_metrics(observed, budget=budget)
+    else:
+        scores = thresholds.score_metrics(
+            observed, threshold=run.use_case.threshold, budget=budget
+        )
     return replace(
         row,
         outcome="evaluated" if observed.has_both_classes else "one_class",

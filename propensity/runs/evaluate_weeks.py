@@ -17,7 +17,7 @@ from propensity.measures.presence import by_presence
 from propensity.models.encoding import floats_of
 from propensity.registry.records import find_recorded, training_mismatch
 from propensity.runs.categories import evaluated_categories
-from propensity.runs.evaluation import Evaluated, EvaluatedKind, evaluation, outcomes_of
+from propensity.runs.evaluation import Evaluated, evaluation, outcomes_of
 from propensity.runs.export import missing_label_days
 from propensity.runs.run import Run
 from propensity.tables.models import (
@@ -201,6 +201,3 @@ def _value(run: Run, groups: pa.Table, values: pa.Table) -> WeekValue | None:
             probability, each, size, budget
         ),
     )
-
-
-USERS = EvaluatedKind(evaluate=weeks, days=None, is_published=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import date
 
 import numpy as np
@@ -17,23 +15,6 @@ from propensity.tables.models import Evaluation
 
 # An evaluation without metrics, and the scores and outcomes to measure, if any.
 Evaluated = tuple[Evaluation, pa.Table | None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluatedKind:
-    """
-    A kind of rows that is evaluated; an entry point names that of its run.
-
-    Attributes:
-        evaluate: Yields the evaluations of the weeks, or days, between two dates.
-        days: Days of outcomes that are evaluated at once; None for the horizon.
-        is_published: Whether predictions are published for a date: these can drift, and
-            audiences are chosen by them.
-    """
-
-    evaluate: Callable[[Run, date, date], Iterator[Evaluated]]
-    days: int | None
-    is_published: bool
 
 
 def evaluation(run: Run, week: date, version: int = -1) -> Evaluation:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from propensity.audience.result import result, sentence
 from propensity.registry.versions import HTML
-from propensity.runs.evaluation import EvaluatedKind
 from propensity.runs.export import missing_label_days
+from propensity.runs.kinds import Kind
 from propensity.schema import columns_of
 from propensity.tables.models import Evaluation
 from propensity.weeks.week_report import report_name, week_page
@@ -26,7 +26,7 @@ LOOK_BACK = 12
 
 
 def write_reports(
-    run: Run, kind: EvaluatedKind, rows: Sequence[Evaluation]
+    run: Run, kind: Kind, rows: Sequence[Evaluation]
 ) -> dict[str, object]:
     """
     Write a page for each evaluated week, after all else is published.
@@ -69,7 +69,7 @@ def up_to(week: date, rows: Sequence[Evaluation], *, first: date) -> list[Evalua
 
 def pages_of_weeks(
     run: Run,
-    kind: EvaluatedKind,
+    kind: Kind,
     weeks: Sequence[date],
     rows: Sequence[Evaluation],
 ) -> Iterator[tuple[date, str]]:

@@ -31,7 +31,7 @@ from propensity.registry.versions import (
     announce,
     pending,
 )
-from propensity.runs.kinds import RowKind
+from propensity.runs.kinds import Kind
 from propensity.runs.model_files import files
 from propensity.runs.run import Answer, Run
 from propensity.tables.models import TRAINING_METADATA
@@ -41,7 +41,7 @@ from propensity.tables.models import TRAINING_METADATA
 class Challenger:
     """A model that was trained, with its model of amounts, beside the live version."""
 
-    kind: RowKind
+    kind: Kind
     rows: pa.Table
     training: Training
     trained: Trained
@@ -50,7 +50,7 @@ class Challenger:
     verdict: Verdict
 
 
-def train(run: Run, kind: RowKind, rows: pa.Table) -> Challenger:
+def train(run: Run, kind: Kind, rows: pa.Table) -> Challenger:
     """Train, choose and measure on rows of a kind; compare with the champion."""
     training = kind.training(run, rows, _uploaded_preprocessor(run))
     trained = training.run()

@@ -8,9 +8,9 @@ from typing import Any
 
 from propensity import whole_files
 from propensity.clock import SYSTEM
+from propensity.kinds import kind_of
 from propensity.learning.report import version_page
 from propensity.runs import export, train
-from propensity.runs.kinds import USERS
 from propensity.runs.run import Overrides, RunRequest, begun, clients
 from propensity.trying.tables import Step
 
@@ -32,11 +32,7 @@ def try_use_case(
     overrides = Overrides.of(force=False, trial=True)
     request = RunRequest(use_case=name, as_of=day, overrides=overrides, trial=True)
     run = export.digest_training_days(begun(request, "try", clock=SYSTEM))
-    kind = USERS
-    if run.use_case.scores_events:
-        from propensity.streaming.cards.kind import EVENTS
-
-        kind = EVENTS
+    kind = kind_of(run.use_case)
     try:
         with step(f"reading the rows of {name} as of {run.as_of}"):
             rows = kind.rows(run)

@@ -67,7 +67,7 @@ def event_card(
     parts = trained.parts
     holdout = trained.holdout
     n_train = len(parts.before)
-    if trained.is_anomaly:
+    if trained.alerts.only_rank:
         n_train = len(parts.unlabelled[0])
     elif parts.blocks:
         n_train = parts.blocks[0].first
@@ -84,8 +84,8 @@ def event_card(
             calibrate=len(parts.choosing),
             holdout=len(parts.holdout),
         ),
-        is_anomaly=trained.is_anomaly,
-        is_warm=trained.is_warm,
+        is_anomaly=trained.alerts.only_rank,
+        is_warm=trained.alerts.is_warm,
         outcomes=parts.outcomes,
         savings=savings,
     )

@@ -8,7 +8,7 @@ from datetime import date, timedelta
 import pyarrow.compute as pc
 from msgspec.structs import replace
 
-from propensity.runs.evaluation import Evaluated, EvaluatedKind, evaluation, outcomes_of
+from propensity.runs.evaluation import Evaluated, evaluation, outcomes_of
 from propensity.runs.run import Run
 from propensity.streaming.cards.alerts import saved_by_groups
 from propensity.tables.models import Truths
@@ -64,6 +64,3 @@ def days(run: Run, since: date, until: date) -> Iterator[Evaluated]:
         else:
             converters = outcomes_of(labelled)[1]
             yield replace(row, truths=truths, unscored_converters=converters), None
-
-
-EVENTS = EvaluatedKind(evaluate=days, days=1, is_published=False)

@@ -1,14 +1,14 @@
-"""Events as a kind of rows that a use case is trained on."""
+"""Events as a kind of rows that a use case is trained on and evaluated by."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from propensity import suppression
-from propensity.runs.kinds import RowKind
+from propensity.runs.kinds import Kind
 from propensity.streaming.cards.card import event_card
 from propensity.streaming.cards.dataset import dataset
-from propensity.streaming.cards.evaluate_days import event_window
+from propensity.streaming.cards.evaluate_days import days, event_window
 from propensity.streaming.cards.split import split_events
 from propensity.streaming.cards.training import EventTraining
 from propensity.usecases.use_case import limits_of
@@ -38,4 +38,11 @@ def _training(run: Run, rows: pa.Table, preprocessor: Any | None) -> EventTraini
     )
 
 
-EVENTS = RowKind(rows=_rows, training=_training, card=event_card)
+EVENTS = Kind(
+    rows=_rows,
+    training=_training,
+    card=event_card,
+    evaluate=days,
+    days=1,
+    is_published=False,
+)

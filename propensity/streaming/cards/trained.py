@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 
 from propensity.learning.model import Model
 from propensity.learning.rows import Parts, Slice
-from propensity.learning.trained import Holdout, Rival, Trained
+from propensity.learning.trained import Alerts, Holdout, Rival, Trained
 from propensity.measures.intervals import Difference
 from propensity.models.encoding import Floats
 from propensity.models.half_space_trees import HalfSpaceTrees
@@ -57,42 +58,8 @@ class EventTrained(Trained):
     holdout: EventHoldout
 
     @property
-    def is_anomaly(self) -> bool:
-        return gives_anomalies(self.live)
-
-    @property
-    def is_warm(self) -> bool:
-        return not self.is_anomaly or self.live.classifier.is_warm
-
-    @property
-    def costs_more_than_none(self) -> bool:
-        savings = self.holdout.savings
-        return savings is not None and savings.saved < 0
-
-    def cost_difference(self, champion: Rival) -> Difference | None:
-        holdout = self.holdout
-        if holdout.savings is None or holdout.stakes is None or champion.score is None:
-            return None
-        threshold = holdout.savings.alert_threshold
-        return cost_difference(
-            holdout.stakes.alerts(holdout.probability, threshold),
-            holdout.stakes.alerts(champion.score, champion.alert_threshold),
-            holdout.stakes,
-            user=holdout.rows.users,
-        )
-
-    def savings_in_words(self) -> str:
-        savings = self.holdout.savings
-        if savings is None:
-            return ""
-        basis = f"; on {plural(self.holdout.rows.conversions, 'fraud')}"
-        lost = f"{savings.cost_without:,.2f}"
-        if not savings.alerted:
-            return f"{basis} it has no alerts, and saves nothing of {lost}"
-        interval = "too few for an interval"
-        if savings.saved_low is not None:
-            interval = f"{savings.saved_low:,.2f} to {savings.saved_high:,.2f}"
-        return f"{basis} its alerts save {savings.saved:,.2f} of {lost} ({interval})"
+    def alerts(self) -> Alerts:
+        return _alerts_of(self.live, self.holdout)
 
     def judged_forward(self) -> tuple[Slice, Floats, Floats]:
         """As of users, without the judged rows where trees were not warm for them."""
@@ -100,6 +67,42 @@ class EventTrained(Trained):
             return super().judged_forward()
         baseline = self.holdout.baseline[len(self.parts.choosing) :]
         return self.holdout.rows, self.holdout.probability, baseline
+
+
+def _alerts_of(live: Model, holdout: EventHoldout) -> Alerts:
+    """Return what the gate is told of a model's alerts on the events held out."""
+    only_rank = gives_anomalies(live)
+    savings = holdout.savings
+    return Alerts(
+        only_rank=only_rank,
+        is_warm=not only_rank or live.classifier.is_warm,
+        cost_more_than_none=savings is not None and savings.saved < 0,
+        cost_difference=partial(_cost_difference, holdout),
+        words="" if savings is None else _in_words(savings, holdout.rows.conversions),
+    )
+
+
+def _cost_difference(holdout: EventHoldout, champion: Rival) -> Difference | None:
+    if holdout.savings is None or holdout.stakes is None or champion.score is None:
+        return None
+    threshold = holdout.savings.alert_threshold
+    return cost_difference(
+        holdout.stakes.alerts(holdout.probability, threshold),
+        holdout.stakes.alerts(champion.score, champion.alert_threshold),
+        holdout.stakes,
+        user=holdout.rows.users,
+    )
+
+
+def _in_words(savings: Savings, frauds: int) -> str:
+    basis = f"; on {plural(frauds, 'fraud')}"
+    lost = f"{savings.cost_without:,.2f}"
+    if not savings.alerted:
+        return f"{basis} it has no alerts, and saves nothing of {lost}"
+    interval = "too few for an interval"
+    if savings.saved_low is not None:
+        interval = f"{savings.saved_low:,.2f} to {savings.saved_high:,.2f}"
+    return f"{basis} its alerts save {savings.saved:,.2f} of {lost} ({interval})"
 
 
 def gives_anomalies(model: Model) -> bool:

@@ -95,7 +95,9 @@ class EventTraining(Training):
 
     def metrics(self, model: Model, observed: Outcomes, score: Floats) -> Metrics:
         """Return the metrics; of anomaly scores those of a ranking."""
-        return self._measured(observed, score, is_anomaly=gives_anomalies(model))
+        if gives_anomalies(model):
+            return self._ranked(observed, score)
+        return super().metrics(model, observed, score)
 
     def curves(self, model: Model, observed: Outcomes) -> Curves:
         """Return the curves; an anomaly score has no calibration."""
@@ -145,22 +147,22 @@ class EventTraining(Training):
         return fit_trees(candidate, rows, features, seed=self.limits.seed)
 
     def _judged(self, candidate: Candidate, score: Floats) -> JudgedCandidate:
-        is_anomaly = candidate.algorithm == FOREST
+        only_ranks = candidate.algorithm == FOREST
         values: dict[str, float | None] = dict.fromkeys(
             ("roc_auc", "pr_auc", "log_loss", "brier")
         )
         if len(score) and not np.isnan(score).any():
             values = metrics_of(self.parts.choosing, score)
-            if is_anomaly:
+            if only_ranks:
                 values |= {"log_loss": None, "brier": None}
             if self.task.amount:
-                values["cost"] = self._cost(score, is_anomaly=is_anomaly)
+                values["cost"] = self._cost(score, has_threshold=only_ranks)
         return JudgedCandidate(candidate=candidate, score=score, metrics=values)
 
-    def _cost(self, score: Floats, *, is_anomaly: bool) -> float:
+    def _cost(self, score: Floats, *, has_threshold: bool) -> float:
         """Return what alerts on the judged rows cost; scores are of these, (rows,)."""
         stakes = self._stakes(self.parts.choosing)
-        threshold = cheapest_threshold(score, stakes) if is_anomaly else None
+        threshold = cheapest_threshold(score, stakes) if has_threshold else None
         alerted = stakes.alerts(score, threshold)
         return float(savings(alerted, stakes, threshold=threshold).cost)
 

@@ -94,4 +94,4 @@ class TestHoldout:
 
         assert len(training.parts.unlabelled[1]) == 400
         assert training.holdout.metrics.roc_auc is None
-        assert training.is_warm
+        assert training.alerts.is_warm
