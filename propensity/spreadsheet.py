@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 CSV_TYPE = "text/csv; charset=utf-8"
 # What separates cells, in any country's spreadsheet, and the signs of a formula, wide
@@ -15,6 +15,8 @@ _SEPARATED = r"(^|[;,\t\r\n])"
 _SIGN = r"[=+\-@\uff1d\uff0b\uff0d\uff20]"
 _FORMULA = re.compile(rf"{_SEPARATED}('*)({_SIGN}[^;,\t\r\n]*)")
 _MARKED = re.compile(rf"{_SEPARATED}'('*{_SIGN})")
+# How a spreadsheet keeps a text from becoming a number: ="00029".
+_KEPT = re.compile(r'="(.*)"', re.DOTALL)
 # Numbers, telephone numbers, and ids and addresses with a sign in front call nothing.
 _HARMLESS = re.compile(r"[-+]([\d .()/-]*|[\w.@+-]*)")
 
@@ -51,7 +53,7 @@ def _lines(rows: Iterable[Sequence[object]]) -> str:
 def rows_of_csv(content: bytes) -> list[list[str]]:
     """Return the rows of ``csv_of``, the header first, as they were."""
     text = io.StringIO(content.decode("utf-8-sig"), newline="")
-    return [[_without_mark(cell) for cell in row] for row in csv.reader(text)]
+    return [[unmarked(cell) for cell in row] for row in csv.reader(text)]
 
 
 def _cell(value: object) -> object:
@@ -68,5 +70,32 @@ def _marked(match: re.Match[str]) -> str:
     return f"{separator}'{apostrophes}{formula}"
 
 
-def _without_mark(cell: str) -> str:
+def unmarked(cell: str) -> str:
+    """Return what a cell of ``csv_of`` was before it was marked."""
     return _MARKED.sub(r"\1\2", cell)
+
+
+def id_of_cell(cell: str) -> str:
+    """Return the id that a cell of ``csv_of`` has, which may be kept as ="…" by now."""
+    # What csv_of writes never begins so: it marks formulas.
+    kept = _KEPT.fullmatch(cell)
+    return kept[1] if kept else unmarked(cell)
+
+
+def id_meant(cell: str, known: Collection[str]) -> str | None:
+    """
+    Return which known id a cell means; None if none.
+
+    It is read as ``csv_of`` writes it, as it stands, and without what spreadsheets add:
+    blanks, ="…" and an apostrophe. Case and digits are never changed.
+    """
+    bare = cell.strip()
+    kept = _KEPT.fullmatch(bare)
+    if kept:
+        bare = kept[1]
+    readings = [unmarked(cell), cell, cell.removeprefix("'")]
+    readings += [unmarked(bare), bare, bare.removeprefix("'")]
+    for text in readings:
+        if text in known:
+            return text
+    return None

@@ -180,6 +180,10 @@ class Timeframe:
         """Return whether the label of ``as_of`` is final on ``today``."""
         return as_of <= self.newest_matured(today=today)
 
+    def known_on(self, as_of: date) -> date:
+        """Return the first day on which the label of ``as_of`` is final."""
+        return as_of + self.horizon + timedelta(days=self.settle_days)
+
     def newest_matured(self, *, today: date) -> date:
         """Return the newest as-of date whose labels are final on ``today``."""
         return today - self.horizon - timedelta(days=self.settle_days)

@@ -76,10 +76,12 @@ def check(summary: Summary, settings: Settings) -> None:
         ("USER_COLUMN", settings.user_column, summary.user_columns),
     ):
         if wanted and wanted not in choices:
-            raise LocalError(
-                f"the data have no {wanted!r}",
-                hint=f"Set {variable} to one of {', '.join(sorted(choices))}",
-            )
+            hint = f"Set {variable} to one of {', '.join(sorted(choices))}"
+            if not choices:
+                hint = (
+                    "No row has a user and an event: name a file whose rows have both"
+                )
+            raise LocalError(f"the data have no {wanted!r}", hint=hint)
 
 
 def chosen_weeks(

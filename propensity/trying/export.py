@@ -45,7 +45,7 @@ from propensity.measures.intervals import lift_interval
 from propensity.pages.words import plural
 from propensity.runs import digest
 from propensity.runs.digest import ExportTable
-from propensity.runs.export import days_without
+from propensity.runs.export import days_without, missing_label_days
 from propensity.runs.snapshots import user_rows
 from propensity.settings import GIB, Settings
 from propensity.statements import statement
@@ -302,6 +302,24 @@ def train_here(
     watched: Watched,
 ) -> TriedExport:
     """Read the export of a trial that is open, train, and score; as ``try_export``."""
+    bounded, bytes_read = read_agreed(trial, agrees=agrees, say=say, step=step)
+    _check_conversions(bounded)
+    return _tried(bounded, todays, bytes_read=bytes_read, step=step, watched=watched)
+
+
+def read_agreed(
+    trial: ExportTrial,
+    *,
+    agrees: Callable[[str], bool],
+    say: Callable[[str], None],
+    step: Step,
+) -> tuple[ExportTrial, int]:
+    """
+    Read the days of a trial for a price that is said and, above the free month, agreed.
+
+    Returns:
+        The trial, no statement of which bills more, and the bytes that were read.
+    """
     size = trial_bytes(trial)
     text = price_text(trial, size)
     say(text)
@@ -318,9 +336,7 @@ def train_here(
         )
     bounded = _bounded(trial, size)
     with step(f"reading {plural(len(trial.days), 'day')} of {trial.export.name}"):
-        bytes_read = read_days(bounded)
-    _check_conversions(bounded)
-    return _tried(bounded, todays, bytes_read=bytes_read, step=step, watched=watched)
+        return bounded, read_days(bounded)
 
 
 @contextlib.contextmanager
@@ -560,6 +576,17 @@ def paid_by_date(
             amount = float(amount)
         paid[buyer["as_of"]][buyer["user_id"]] = amount
     return paid
+
+
+def outcome_days_without(trial: ExportTrial, as_of: date) -> list[date]:
+    """Return the days of a date's outcomes that the export lacks, or has no more."""
+    shards = trial.export.shards
+    offset = trial.settings.property_utc_offset_hours
+    read = check_days(
+        shards, as_of, trial.as_of, now=trial.began_at, utc_offset_hours=offset
+    )
+    missing = days_without(shards, read, as_of, trial.as_of, utc_offset_hours=offset)
+    return missing_label_days(trial, as_of, missing)
 
 
 def event_of(trial: ExportTrial) -> str:

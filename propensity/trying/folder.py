@@ -1,35 +1,43 @@
 """
 A folder of weekly lists, as it lies on disk: what binds it, and what each list was.
 
-``propensity-lists.json`` says both. A list is there whole or not at all, and is never
-written again: its SHA-256 stands there before the list does, so that a run that is
-stopped in between is ended by the next one.
+``propensity-lists.json`` says both, with each list's users, probabilities and groups:
+what a list brought is read from there alone. So ``list-DATE.csv`` and
+``contact-DATE.csv`` are their readers' to edit, move or delete.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import date
+from collections.abc import Collection, Iterator, Sequence
+from datetime import date, timedelta
 from pathlib import Path
 
 import msgspec
 import pandas as pd
+import pyarrow as pa
 from msgspec import Struct, structs
 
 from propensity import whole_files
-from propensity.errors import RequestError
-from propensity.spreadsheet import csv_of
+from propensity.errors import RequestError, SchemaError
+from propensity.ids import USER
+from propensity.spreadsheet import csv_of, id_meant, id_of_cell, unmarked
+from propensity.table_files import files as table_files
 from propensity.tables.audiences import GroupSums
 from propensity.tables.models import Range
-from propensity.trying.lists import read_rows
+from propensity.trying.lists import CONTACT, CONTROL, GROUP, KEY, read_rows
 
 FILE = "propensity-lists.json"
+PAGE = "index.html"
+REPORT = "report.html"
 LOCK = ".propensity-lists.lock"
+# What a killed run leaves, of this release and of earlier ones.
+UNFINISHED = (".part", ".new")
 # Lists of another form can't be added up with new ones: a release that chooses, draws
 # or counts otherwise raises it.
 FORM = 1
+WEEK = timedelta(days=7)
 
 
 class Bound(Struct, frozen=True, kw_only=True):
@@ -51,12 +59,21 @@ class Counted(Struct, frozen=True, kw_only=True):
     What came of a list, once its outcomes are final.
 
     Attributes:
-        buyers: All scored users who had the event, also those who are on no list.
+        buyers: All scored users who had the event, also those who are on no list; None
+            where the export has lost the days by which they were scored.
         sums: Of the users of each group who are on no earlier list.
     """
 
-    buyers: int
+    buyers: int | None
     sums: Sequence[GroupSums]
+
+
+class Member(Struct, frozen=True, array_like=True):
+    """A user of a list, as the list was written."""
+
+    user_id: str
+    probability: float
+    is_control: bool
 
 
 class WeeklyList(Struct, frozen=True, kw_only=True):
@@ -64,8 +81,15 @@ class WeeklyList(Struct, frozen=True, kw_only=True):
     A list, and what was expected when it was written.
 
     Attributes:
+        sha256: Of the file as it was written, by which an edited one is known; "" of a
+            list that was taken in.
+        contacted, held_out: Its users when it was written.
+        users: All scored users; 0 of a list that was taken in.
         chances: Mean probability and number of all scored users, from groups of them.
         range: What was expected of all of them, as a range of buyers.
+        members: None as releases wrote it that read the list itself.
+        lacked: Days of its outcomes that the export lacks.
+        cost_per_contact: As it was when the list was written; None if nobody said.
     """
 
     as_of: date
@@ -76,20 +100,56 @@ class WeeklyList(Struct, frozen=True, kw_only=True):
     chances: Sequence[tuple[float, int]]
     range: Range | None
     counted: Counted | None = None
+    members: Sequence[Member] | None = None
+    lacked: Sequence[date] = ()
+    cost_per_contact: float | None = None
 
     @property
     def name(self) -> str:
         return f"list-{self.as_of}.csv"
 
     @property
+    def contact_name(self) -> str:
+        return f"contact-{self.as_of}.csv"
+
+    @property
     def expected(self) -> float:
         """The buyers that were expected of all scored users."""
         return sum(mean * users for mean, users in self.chances)
 
+    @property
+    def listed(self) -> Sequence[Member]:
+        assert self.members is not None
+        return self.members
 
-class Lists(Struct, frozen=True):
+
+class Lists(Struct, frozen=True, kw_only=True):
+    """
+    What a folder has.
+
+    Attributes:
+        weeks: The oldest first.
+        forgotten: Fingerprints of users who were removed, by the control group's key.
+    """
+
     bound: Bound
     weeks: Sequence[WeeklyList] = ()
+    forgotten: Sequence[str] = ()
+
+    def number_of(self, day: date) -> int:
+        """
+        Return which Monday, from the first list on, a list as of a day is for.
+
+        A list is as of Monday, or of Sunday where the table of Sunday is late.
+        """
+        return (day - self.weeks[0].as_of + timedelta(days=1)) // WEEK
+
+    @property
+    def without_list(self) -> list[date]:
+        """The Mondays that have no list, between the first and the newest one."""
+        numbers = {self.number_of(week.as_of) for week in self.weeks}
+        first = self.weeks[0].as_of
+        return [first + n * WEEK for n in range(max(numbers)) if n not in numbers]
 
 
 @contextlib.contextmanager
@@ -121,7 +181,8 @@ def read_lists(folder: Path) -> Lists | None:
     Return what a folder has; None of a new one.
 
     Raises:
-        RequestError: A list is missing or was edited, or the file is damaged.
+        RequestError: The file is damaged; or a release wrote it that kept users in
+            their lists alone, and one of these is missing or was edited.
     """
     file = folder / FILE
     if not file.exists():
@@ -130,24 +191,28 @@ def read_lists(folder: Path) -> Lists | None:
         state = msgspec.json.decode(file.read_bytes(), type=Lists)
     except msgspec.DecodeError as error:
         raise RequestError(
-            f"{file} can't be read: {error}",
-            hint="Restore it from a copy, or begin another folder",
+            f"{file} is damaged: {error}",
+            hint="Restore it, or begin another folder",
             field="folder",
         ) from error
-    for week in state.weeks:
-        path = folder / week.name
-        unfinished = _unfinished(path)
-        if unfinished.exists() and _sha256(unfinished) == week.sha256:
-            unfinished.replace(path)
-        if not path.exists() or _sha256(path) != week.sha256:
-            change = "was edited" if path.exists() else "is missing"
-            raise RequestError(
-                f"{path} {change}, so that its groups can't be compared any more",
-                hint="Restore the list as it was written; to remove people from it, "
-                "use --forget FILE",
-                field="folder",
-            )
-    return state
+    weeks = [_with_members(folder, week) for week in state.weeks]
+    return structs.replace(state, weeks=weeks)
+
+
+def _with_members(folder: Path, week: WeeklyList) -> WeeklyList:
+    """Return a week with its users, which older versions kept in the list alone."""
+    if week.members is not None:
+        return week
+    path = folder / week.name
+    if not path.exists() or _sha256(path.read_bytes()) != week.sha256:
+        change = "was edited" if path.exists() else "is missing"
+        raise RequestError(
+            f"{path} {change}, and an older version of Propensity kept no copy of it",
+            hint="Restore the list as it was written, once: from then on the folder "
+            "has a copy of its own",
+            field="folder",
+        )
+    return structs.replace(week, members=members_of(read_rows(path)))
 
 
 def check_bound(state: Lists, bound: Bound, folder: Path) -> None:
@@ -165,58 +230,147 @@ def check_bound(state: Lists, bound: Bound, folder: Path) -> None:
             )
 
 
-def write_lists(folder: Path, state: Lists, lists: Mapping[str, bytes]) -> None:
-    """Replace what a folder has, and write lists whose SHA-256 the state has."""
-    for name, content in lists.items():
-        whole_files.write_whole(_unfinished(folder / name), content)
-    text = msgspec.json.format(msgspec.json.encode(state))
-    whole_files.write_whole(folder / FILE, text)
-    for name in lists:
-        _unfinished(folder / name).replace(folder / name)
+def write_state(folder: Path, state: Lists) -> None:
+    """Write what a folder has: last, so that a run is whole or has not been."""
+    whole_files.write_whole(folder / FILE, msgspec.json.encode(state))
 
 
-def with_list(state: Lists, week: WeeklyList, content: bytes) -> Lists:
-    """Return a state that has another list."""
-    weeks = [*state.weeks, _with_sha256(week, content)]
-    return structs.replace(state, weeks=weeks)
+def write_list(folder: Path, week: WeeklyList, listed: pd.DataFrame) -> WeeklyList:
+    """Write the files of a list, and return its week with their fingerprint."""
+    content = csv_of(list(listed), listed.itertuples(index=False))
+    whole_files.write_whole(folder / week.name, content)
+    contacts = listed[listed[GROUP] == CONTACT]
+    contacts = contacts[[USER, "probability", "percentile"]]
+    contacts.insert(0, "rank", range(1, len(contacts) + 1))
+    rows = contacts.itertuples(index=False)
+    whole_files.write_whole(folder / week.contact_name, csv_of(list(contacts), rows))
+    return structs.replace(week, sha256=_sha256(content))
 
 
-def without_users(folder: Path, state: Lists, users: Sequence[str]) -> int:
-    """Remove users from all lists of a folder; return how many rows that were."""
-    weeks = []
-    lists = {}
-    removed = 0
+def members_of(rows: pd.DataFrame) -> list[Member]:
+    """Return the users of a list."""
+    members = []
+    for user, chance, group in zip(
+        rows[USER], rows["probability"], rows[GROUP], strict=True
+    ):
+        member = Member(str(user), float(chance), is_control=group == CONTROL)
+        members.append(member)
+    return members
+
+
+def differences(folder: Path, state: Lists) -> list[str]:
+    """Say which lists are no longer as they were written, and in what."""
+    sentences = []
     for week in state.weeks:
-        rows = pd.read_csv(folder / week.name, dtype=str, keep_default_na=False)
-        is_forgotten = rows["user_id"].isin(users)
-        removed += int(is_forgotten.sum())
-        if is_forgotten.any():
-            kept = rows[~is_forgotten]
-            lists[week.name] = csv_of(list(kept), kept.itertuples(index=False))
-        weeks.append(_with_sha256(week, lists.get(week.name)))
-    write_lists(folder, structs.replace(state, weeks=weeks), lists)
+        path = folder / week.name
+        if not week.sha256:
+            continue
+        if not path.exists():
+            sentences.append(f"{week.name} is not there")
+        elif _sha256(path.read_bytes()) != week.sha256:
+            sentences.append(f"{week.name} {_difference(path, week)}")
+    return sentences
+
+
+def _difference(path: Path, week: WeeklyList) -> str:
+    users = {member.user_id for member in week.listed}
+    try:
+        cells = _ids_written(table_files.read_file(path, [USER]))
+    except SchemaError as error:
+        return f"was edited and can't be read: {error.problem}"
+    found = {id_meant(cell, users) for cell in cells} & users
+    return f"was edited, and names {len(found):,} of its {len(users):,} users"
+
+
+def users_meant(state: Lists, ids: Sequence[str]) -> set[str]:
+    """Return the users of ids that a person brings, also of those on no list."""
+    listed = _listed(state)
+    users = set()
+    for text in ids:
+        meant = id_meant(text, listed)
+        users.add(id_of_cell(text) if meant is None else meant)
+    return users
+
+
+def without_users(
+    folder: Path, state: Lists, users: Collection[str]
+) -> tuple[Lists, set[str], list[str]]:
+    """
+    Remove users from all lists of a folder, and from each file of it.
+
+    Returns:
+        What the folder has then, which users were on a list or in a file, and files
+        that can't be read, from which nobody was removed.
+    """
+    listed = _listed(state)
+    found = listed.intersection(users)
+    weeks = []
+    for week in state.weeks:
+        kept = [member for member in week.listed if member.user_id not in users]
+        weeks.append(structs.replace(week, members=kept))
+    unread = []
+    own = {FILE, PAGE, REPORT, LOCK, KEY}
+    for path in sorted(folder.iterdir()):
+        if path.name.endswith(UNFINISHED):
+            path.unlink()
+        elif path.name not in own and path.is_file():
+            removed = _remove_rows(path, users, known=listed.union(users))
+            if removed is None:
+                unread.append(path.name)
+            else:
+                found |= removed
+    return structs.replace(state, weeks=weeks), found, unread
+
+
+def _listed(state: Lists) -> set[str]:
+    listed = set[str]()
+    for week in state.weeks:
+        listed.update(member.user_id for member in week.listed)
+    return listed
+
+
+def _remove_rows(
+    path: Path, users: Collection[str], *, known: Collection[str]
+) -> set[str] | None:
+    """Remove users from a file that a person may have edited; None if it is no list."""
+    if path.suffix.lower() != ".csv":
+        return None
+    try:
+        table = table_files.read_file(path, [USER])
+    except SchemaError:
+        return None
+    removed = set[str]()
+    is_kept = []
+    for cell in _ids_written(table):
+        meant = id_meant(cell, known)
+        is_kept.append(meant not in users)
+        if meant is not None and meant in users:
+            removed.add(meant)
+    if removed:
+        kept = table.filter(pa.array(is_kept)).to_pylist()
+        rows = [[unmarked(cell or "") for cell in row.values()] for row in kept]
+        whole_files.write_whole(path, csv_of(table.column_names, rows))
     return removed
 
 
-def new_members(folder: Path, state: Lists, week: WeeklyList) -> pd.DataFrame:
+def _ids_written(table: pa.Table) -> list[str]:
+    """Return the ids of a CSV file as its cells have them."""
+    return [cell or "" for cell in table[USER].to_pylist()]
+
+
+def new_members(state: Lists, week: WeeklyList) -> pd.DataFrame:
     """Return the rows of a list whose users are on no earlier one."""
     earlier: set[str] = set()
     for other in state.weeks:
         if other.as_of < week.as_of:
-            earlier.update(read_rows(folder / other.name)["user_id"])
-    rows = read_rows(folder / week.name)
-    return rows[~rows["user_id"].isin(earlier)]
+            earlier.update(member.user_id for member in other.listed)
+    rows = []
+    for member in week.listed:
+        if member.user_id not in earlier:
+            group = CONTROL if member.is_control else CONTACT
+            rows.append((member.user_id, member.probability, group))
+    return pd.DataFrame(rows, columns=[USER, "probability", GROUP])
 
 
-def _with_sha256(week: WeeklyList, content: bytes | None) -> WeeklyList:
-    if content is None:
-        return week
-    return structs.replace(week, sha256=hashlib.sha256(content).hexdigest())
-
-
-def _unfinished(path: Path) -> Path:
-    return path.with_name(f".{path.name}.new")
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -15,35 +15,30 @@ import re
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from msgspec import structs
 
 from propensity import whole_files
 from propensity.audience.control import Control
 from propensity.budget import Budget
 from propensity.errors import RequestError, SchemaError
 from propensity.measures.intervals import NORMAL, Difference
-from propensity.measures.power import smallest_uplift
+from propensity.measures.power import power, smallest_uplift
 from propensity.measures.revenue import exact_money
 from propensity.measures.uplift import Gain, figures, gained
 from propensity.pages.words import plural
-from propensity.spreadsheet import csv_of
-from propensity.statements import statement
+from propensity.spreadsheet import csv_of, id_of_cell
 from propensity.table_files import files as table_files
 from propensity.table_files.texts import refuse
 from propensity.tables.audiences import Figures, GroupSums
 from propensity.trying.export import (
     ExportTrial,
     event_of,
-    open_trial,
-    paid_by_date,
-    read_days,
     told,
     try_export,
 )
@@ -59,6 +54,10 @@ CONTACT = "contact"
 CONTROL = "control"
 # The most of a list that is held out.
 MOST_SHARE = 0.9
+# Of a list of real shops about a quarter is on no list before.
+NEW_SHARE = 0.25
+# A control group that shows more, where few users are listed.
+LARGER = 0.3
 # What holds for a whole list, and is in each of its rows.
 FACTS = {
     "as_of": "DATE",
@@ -80,16 +79,25 @@ def parse_share(text: str) -> float:
     return share
 
 
-def draw_control(share: float, folder: Path, key: str | None = None) -> Control:
+def draw_control(
+    share: float, folder: Path, key: str | None = None, *, is_first: bool = True
+) -> Control:
     """
     Return the control group of the lists of a folder; the first one makes its key.
 
     Args:
         key: In hexadecimal digits, in the place of the folder's.
+        is_first: Whether no list was drawn by a key yet.
     """
     if key is not None:
         return Control(group="try", share=share, key=_key(key, "--control-key"))
     file = folder / KEY
+    if not file.exists() and not is_first:
+        raise RequestError(
+            f"{file} is missing, and its lists were drawn by that key",
+            hint="Restore it, or set PROPENSITY_CONTROL_KEY as it was",
+            field="control",
+        )
     if not file.exists():
         folder.mkdir(parents=True, exist_ok=True)
         file.touch(0o600)
@@ -113,10 +121,14 @@ def _key(text: str, where: str) -> bytes:
 
 
 def best(
-    people: pd.DataFrame, trial: ExportTrial, control: Control | None
+    people: pd.DataFrame,
+    trial: ExportTrial,
+    control: Control | None,
+    *,
+    top: int = BEST,
 ) -> pd.DataFrame:
     """Return the best of a trial's users as a list."""
-    listed = people.head(BEST).assign(
+    listed = people.head(top).assign(
         as_of=str(trial.as_of),
         label_event=event_of(trial),
         horizon_days=trial.use_case.horizon_days,
@@ -133,6 +145,33 @@ def is_held_out(user: str, control: Control) -> bool:
     """Return whether a user is in a control group, as ``audience_choice.sql`` draws."""
     digest = hmac.digest(control.group_key, user.encode(), "sha256")
     return int.from_bytes(digest[:8], "big") < control.share * 2**64
+
+
+def fingerprint_of(user: str, control: Control) -> str:
+    """Return what is kept of a user who was forgotten: nobody reads an id from it."""
+    return hmac.digest(control.key, b"forgotten " + user.encode(), "sha256").hex()
+
+
+def provable_in_a_year(rate: float, users: int, share: float) -> str:
+    """Say what the groups of a folder's first list can prove, and those of a year."""
+    if not share:
+        return ""
+    new_a_week = NEW_SHARE * users
+    proofs = power(rate, users, new_a_week=new_a_week, share=share)
+    first = proofs[0].smallest_lift
+    year = proofs[-1].smallest_lift
+    told = "These groups can't show any effect alone"
+    if first is not None:
+        told = f"These groups can show an effect of {100 * first:.0f}%"
+    if year is not None:
+        told += (
+            f"; a year of lists, of which a quarter is new each week, one of about "
+            f"{100 * year:.0f}%"
+        )
+    larger = power(rate, users, new_a_week=None, share=LARGER)[0].smallest_lift
+    if share < LARGER and larger is not None:
+        told += f". Hold out {100 * LARGER:.0f}% to see {100 * larger:.0f}%"
+    return told
 
 
 def provable(listed: pd.DataFrame, share: float, *, days: int, outcome: str) -> str:
@@ -207,42 +246,6 @@ class Judged:
     verdict: str
 
 
-def judge_by_export(
-    list_file: Path, target: str, *, jobs_in: str | None, now: datetime
-) -> Judged:
-    """
-    Read a list back beside the export: who had its event since its date, and for how
-    much.
-    """
-    listed = read_list(list_file)
-    _check_groups(listed, list_file)
-    since = listed.as_of
-    event = listed.label_event
-    with open_trial(target, event, jobs_in=jobs_in, now=now) as tried:
-        days = (tried.as_of - since).days
-        if days < 1:
-            raise RequestError(
-                f"{target} ends at {tried.as_of}, and {list_file} is of {since}",
-                hint="Read it back when people have had time to buy, as after a month",
-                field="judge",
-            )
-        # The outcomes are those of a training with a horizon that ends with the export.
-        use_case = structs.replace(tried.use_case, horizon_days=days)
-        trial = replace(tried, use_case=use_case, first_day=since - timedelta(days=1))
-        read_days(trial)
-        users = {"users": listed.rows["user_id"].to_list()}
-        [seen] = trial.warehouse.rows(statement("trial_listed"), users)
-        if not seen["events"]:
-            raise RequestError(
-                f"{target} has no event of the users of {list_file} since {since}",
-                hint="Name the export that the list is of, and set "
-                "PROPENSITY_USER_COLUMN as it was",
-                field="judge",
-            )
-        paid = paid_by_date(trial, [since])[since]
-    return judged(listed, paid, until=trial.as_of)
-
-
 def judge_by_orders(
     list_file: Path,
     orders_file: Path,
@@ -261,7 +264,7 @@ def judge_by_orders(
             date are left out; None where the file has later ones alone.
     """
     listed = read_list(list_file)
-    _check_groups(listed, list_file)
+    check_groups(listed, list_file)
     kinds = {
         name: kind for name, kind in ((amount, "FLOAT64"), (time, "TIMESTAMP")) if name
     }
@@ -278,7 +281,14 @@ def judge_by_orders(
     is_later = pd.Series(True, ids.index)
     if time:
         is_later = values[time] >= since
-        until = values[time].max().date() + timedelta(days=1)
+        newest = values[time].max()
+        if not is_later.any():
+            raise SchemaError(
+                f"column {time}: the newest order of {orders_file} is of "
+                f"{newest:%Y-%m-%d}, and {list_file} is of {listed.as_of}",
+                hint="Name a file with the orders since then",
+            )
+        until = newest.date() + timedelta(days=1)
     frame = pd.DataFrame({"user": ids, "paid": values[amount] if amount else np.nan})
     frame = frame[is_later & is_listed]
     paid = frame.groupby("user")["paid"].sum(min_count=1).to_dict()
@@ -306,7 +316,7 @@ def _on_list(ids: pd.Series, listed: pd.Series) -> pd.Series:
 
 def _bare(user: str) -> str:
     """Return an id without what programs change: blanks, case, decimals."""
-    return re.sub(r"\.0+$", "", user.strip().lower())
+    return re.sub(r"\.0+$", "", id_of_cell(user).strip().lower())
 
 
 def read_rows(file: Path) -> pd.DataFrame:
@@ -323,7 +333,7 @@ def read_rows(file: Path) -> pd.DataFrame:
         )
     columns = {}
     with table_files.named(file):
-        columns["user_id"] = table_files.identities(table["user_id"], "user_id")
+        columns["user_id"] = _ids_of(table)
         for name, kind in kinds.items():
             columns[name] = table_files.typed(table, name, kind, is_needed=True)
         rows = pa.table(columns).to_pandas(date_as_object=True)
@@ -342,6 +352,16 @@ def read_rows(file: Path) -> pd.DataFrame:
     return rows
 
 
+def _ids_of(table: pa.Table) -> pa.Array:
+    """Return the ids of a list as they were before it was written as CSV."""
+    # It refuses numbers that may have lost digits.
+    table_files.identities(table["user_id"], "user_id")
+    ids = []
+    for cell in table["user_id"].cast(pa.string()).to_pylist():
+        ids.append(None if cell is None else id_of_cell(cell))
+    return pa.array(ids, pa.string())
+
+
 def read_list(file: Path) -> ReadList:
     """Return a list, which says what it is of, and in which group each user is."""
     rows = read_rows(file)
@@ -357,7 +377,8 @@ def read_list(file: Path) -> ReadList:
     )
 
 
-def _check_groups(listed: ReadList, file: Path) -> None:
+def check_groups(listed: ReadList, file: Path) -> None:
+    """Raise SchemaError if a list lacks one of its two groups."""
     groups = sorted(listed.rows[GROUP].unique())
     if groups != [CONTACT, CONTROL]:
         raise SchemaError(

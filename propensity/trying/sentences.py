@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from propensity.measures.statistic import MINIMUM_BUYERS
 from propensity.measures.verdicts import OPEN, verdict_of
 from propensity.pages.words import count, plural
 
@@ -77,54 +78,138 @@ def what_contacting_brought(answer: Mapping[str, Any]) -> str:
 def week_of_folder(answer: Mapping[str, Any]) -> str:
     """Write whom the list of a week names, and what the lists before brought."""
     if not answer["is_new"]:
-        return (
+        lines = [
             f"Nothing new: {answer['list']} is the list of {answer['as_of']}, and the "
-            f"next one is of {answer['next']}."
-        )
+            f"next one is due on {answer['next']}."
+        ]
+        return "\n".join(lines + noticed(answer))
     lines = [
-        f"{answer['list']} is the list of {answer['as_of']}: contact "
-        f"{plural(answer['contacted'], 'user')}, and leave the "
-        f"{count(answer['held_out'])} of the control group out."
+        f"{answer['contacts']} has the {plural(answer['contacted'], 'user')} to "
+        f"contact as of {answer['as_of']}, the best first. {answer['list']} has them "
+        f"with the {count(answer['held_out'])} of the control group, whom you leave "
+        "out."
     ]
-    together = answer["together"]
-    if together["amount"]:
-        sum_text = _with_interval(together["amount"], "more")
-        lines.append(f"The lists before brought {sum_text}.")
-    elif together["buyers"]:
-        buyers = _with_interval(together["buyers"], "buyers")
-        lines.append(f"The lists before brought {buyers}.")
-    if together["profit"]:
+    if answer["who_words"]:
+        lines.append(f"Who they are: {answer['who_words']}")
+    if answer["provable"]:
+        lines.append(f"{answer['provable']}.")
+    if answer["never"]:
+        lines.append(_found_text(answer["never"], "--never", "today's scored users"))
+    lines += noticed(answer)
+    lines += _together_lines(answer)
+    lines.append(f"{answer['page']} shows all lists.")
+    return "\n".join(lines)
+
+
+def list_in_folder(answer: Mapping[str, Any]) -> str:
+    """Write what a list brought that a folder took in, or when that is known."""
+    lines = [f"{answer['judged']} is the list of {answer['since']} now."]
+    if answer["found"] is not None and answer["found"] < answer["listed"]:
         lines.append(
-            f"The profit is {_with_interval(together['profit'], 'after cost')}."
+            f"{count(answer['found'])} of its {plural(answer['listed'], 'user')} have "
+            "events in the export; the others are nobody's there."
         )
-    lines.append(brought_text(together, answer["label_event"]))
+    lines += noticed(answer)
+    lines += _together_lines(answer)
     lines.append(f"{answer['page']} shows all lists.")
     return "\n".join(lines)
 
 
 def forgotten(answer: Mapping[str, Any]) -> str:
-    """Write how many rows went, and what keeps these people out of the next lists."""
-    rows = plural(answer["removed"], "row")
-    return (
-        f"{rows} removed. Until Analytics has deleted these users, name the file by "
-        "--never, too."
-    )
+    """Write who was removed, and which files a person has to look into."""
+    lines = [
+        _found_text(answer, "--forget", "the users of these lists"),
+        f"{plural(answer['removed'], 'row')} removed. None of these users is listed "
+        "again.",
+    ]
+    if answer["unread"]:
+        names = ", ".join(answer["unread"])
+        lines.append(f"Nobody was removed from {names}, which are no lists in CSV.")
+    return "\n".join(lines)
+
+
+def _found_text(found: Mapping[str, Any], option: str, whose: str) -> str:
+    text = f"Of {plural(found['ids'], 'id')} of {option}, {count(found['found'])} "
+    others = found["ids"] - found["found"]
+    return f"{text}found among {whose}, {count(others)} nobody's."
+
+
+def noticed(answer: Mapping[str, Any]) -> list[str]:
+    """Write which lists are missing, wait for days or are not as they were."""
+    lines = []
+    if answer["without_list"]:
+        days = ", ".join(map(str, answer["without_list"]))
+        lines.append(f"No list was written for {days}: the export lacked its days.")
+    for week in answer["not_judged"]:
+        days = ", ".join(map(str, week["lacked"]))
+        lines.append(
+            f"The list of {week['as_of']} is not judged: the export lacks {days}."
+        )
+    if answer["differences"]:
+        lines.append(
+            f"{'; '.join(answer['differences'])}. That changes no result: the folder "
+            "has a copy of its own."
+        )
+    return lines
+
+
+def _together_lines(answer: Mapping[str, Any]) -> list[str]:
+    """Write what all judged lists of a folder brought: no money without interval."""
+    together = answer["together"]
+    contacted = plural(together["contacted"], "user")
+    lines = []
+    if together["buyers"]:
+        buyers = _with_interval(together["buyers"], "buyers")
+        lines.append(f"Contacting {contacted} brought {buyers}.")
+    lines.append(brought_text(together, answer["label_event"], answer["final_on"]))
+    lines += money_lines(together)
+    return lines
+
+
+def money_lines(together: Mapping[str, Any]) -> list[str]:
+    """Write what contacted users paid more, once there is an interval."""
+    amount = together["amount"]
+    if not amount:
+        return []
+    if amount["low"] is None:
+        return [
+            "What they paid can't be compared yet: it takes "
+            f"{MINIMUM_BUYERS} buyers in each group."
+        ]
+    lines = [f"They paid {_with_interval(amount, 'more')}."]
+    if together["profit"]:
+        profit = _with_interval(together["profit"], "after the first contact of each")
+        lines.append(f"The profit is {profit}.")
+    return lines
+
+
+def headline(together: Mapping[str, Any]) -> str:
+    """Write what contacting brought, by the verdict; "" before any list is judged."""
+    if not together["lists"]:
+        return ""
+    contacted = plural(together["contacted"], "user")
+    return verdict_of(together["verdict"]).headline.format(contacted=contacted)
 
 
 def did_of(event: str) -> str:
     return "bought" if event == "purchase" else f"had {event}"
 
 
-def brought_text(together: Mapping[str, Any], event: str) -> str:
+def brought_text(
+    together: Mapping[str, Any], event: str, final_on: object = None
+) -> str:
     """Write what the verdict on all lists of a folder means."""
     if not together["lists"]:
-        return "What contacting brings is said once the outcomes of a list are final."
-    return verdict_of(together["verdict"]).terminal.format(did=did_of(event))
+        return (
+            f"Come back on {final_on}: then it is known who of the first list "
+            f"{did_of(event)}."
+        )
+    return verdict_of(together["verdict"]).folder.format(did=did_of(event))
 
 
 def _with_interval(difference: Mapping[str, Any], noun: str) -> str:
-    value = f"{difference['estimate']:+,.1f} {noun}"
+    value = f"{difference['estimate']:+,.0f} {noun}"
     if difference["low"] is None:
         return f"{value} (too few for an interval)"
-    low = f"{difference['low']:+,.1f}"
-    return f"{value} (95% interval {low} to {difference['high']:+,.1f})"
+    low = f"{difference['low']:+,.0f}"
+    return f"{value} (between {low} and {difference['high']:+,.0f})"

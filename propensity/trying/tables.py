@@ -192,9 +192,13 @@ def _read_rows(rows: str | None, step: Step) -> pa.Table | None:
 def _write(
     page: str, listed: pd.DataFrame | None, *, report: Path, scores: Path | None
 ) -> int:
-    """Write the report and the list; return how many users it has."""
+    """
+    Write the report and the list; return how many users it has.
+
+    A list of nobody has its header alone, in the place of an earlier one.
+    """
     whole_files.write_whole(report, page.encode())
-    if listed is None or scores is None or listed.empty:
+    if listed is None or scores is None:
         return 0
     whole_files.write_whole(
         scores, csv_of(list(listed), listed.itertuples(index=False))

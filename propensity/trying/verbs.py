@@ -140,7 +140,9 @@ def _file(flag: str, help_text: str, *, shown: str | None = None) -> Decorator[A
     help="Read an export for more than BigQuery's free month.",
 )
 @_file(
-    "--judge", "Say what contacting a list brought, by TARGET: the export, or orders."
+    "--judge",
+    "Say what contacting a list of --scores brought, by TARGET: orders, or an export "
+    "with --folder.",
 )
 @click.option(
     "--against",
@@ -154,6 +156,12 @@ def _file(flag: str, help_text: str, *, shown: str | None = None) -> Decorator[A
     metavar="FOLDER",
     type=click.Path(file_okay=False, path_type=Path),
     help="Write a list of an export each week, and say what the last ones brought.",
+)
+@click.option(
+    "--top",
+    type=Count(min=1),
+    show_default="500, then the folder's",
+    help="How many users the lists of a new folder have.",
 )
 @_file("--never", "File of user ids that the lists of a folder never have.")
 @_file("--forget", "File of user ids to remove from all lists of a folder.")
@@ -192,9 +200,10 @@ def trying(*, target: str | None, is_example: bool, **options: Any) -> Spoken:
     use case, also one of your own events, publishes predictions instead.
 
     --control 10% adds a column with a control group, whom you don't contact. A month
-    later, --judge reads the list back, and says what contacting the others brought.
+    later, --folder with --judge, or --judge with a file of orders, says what
+    contacting the others brought.
 
-    --folder weekly/ --control 10%, run each week, writes a list a week into a folder,
+    --folder weekly/ --control 30%, run each week, writes a list a week into a folder,
     and says what contacting brought as soon as outcomes are final. The same week again
     changes nothing.
 
@@ -237,7 +246,7 @@ def _example(target: str | None, options: Mapping[str, Any]) -> Spoken:
 def _kind_of(target: str, options: Mapping[str, Any]) -> Kind:
     is_export = EXPORT.fullmatch(target) is not None and not Path(target).exists()
     if options["judge"]:
-        return JUDGED_BY_EXPORT if is_export else JUDGED_BY_ORDERS
+        return JUDGED_IN_FOLDER if is_export else JUDGED_BY_ORDERS
     if is_export and options["folder"]:
         return FORGOTTEN if options["forget"] else FOLDER
     if is_export:
@@ -309,15 +318,14 @@ def _told(
     scores = options["scores"]
     tell(look)
     say(f"The report is in {options['report']}")
-    is_written = scores is not None and listed > 0
-    if is_written:
+    if scores and listed:
         whom = f", of {answer['list_of']}" if "list_of" in answer else ""
         say(f"The list of {listed:,} users is in {scores}{whom}")
     elif scores:
-        say(f"{scores} is not written: there is nobody to contact")
+        say(f"{scores} has no users: there is nobody to contact")
     files = {
         "report": str(options["report"]),
-        "scores": str(scores) if is_written else None,
+        "scores": str(scores) if scores else None,
     }
     return Spoken({**answer, **files, "listed": listed})
 
@@ -371,10 +379,12 @@ def _agrees(is_agreed: bool) -> Callable[[str], bool]:
     return agrees
 
 
-def _forgotten(target: str, *, folder: Path, forget: Path) -> Spoken:
+def _forgotten(
+    target: str, *, folder: Path, forget: Path, control_key: str | None
+) -> Spoken:
     from propensity.trying import weekly
 
-    answer = weekly.forget(folder, forget)
+    answer = weekly.forget(folder, forget, key=control_key)
     return spoken(answer, texts.forgotten)
 
 
@@ -399,12 +409,31 @@ def _use_case(target: str, **options: Any) -> Spoken:
     return Spoken(answer)
 
 
-def _judged_by_export(target: str, *, judge: Path, jobs_in: str | None) -> Spoken:
+def _judged_in_folder(
+    target: str,
+    *,
+    folder: Path,
+    judge: Path,
+    control_key: str | None,
+    is_agreed: bool,
+    **options: Any,
+) -> Spoken:
+    from propensity.cli.progress import announced
     from propensity.clock import SYSTEM
-    from propensity.trying import lists
+    from propensity.trying import weekly
 
-    judged = lists.judge_by_export(judge, target, jobs_in=jobs_in, now=SYSTEM.now())
-    return spoken(asdict(judged), texts.what_contacting_brought)
+    answer = weekly.judge_list(
+        target,
+        folder,
+        judge=judge,
+        key=control_key,
+        agrees=_agrees(is_agreed),
+        say=say,
+        step=announced,
+        now=SYSTEM.now(),
+        **options,
+    )
+    return spoken(answer, texts.list_in_folder)
 
 
 def _judged_by_orders(target: str, *, judge: Path, **options: Any) -> Spoken:
@@ -451,12 +480,12 @@ EXPORTED = Kind(
 )
 FOLDER = Kind(
     noun="a folder of weekly lists",
-    takes=("folder", "control_key", "never") + _EXPORT + _PROFIT,
+    takes=("folder", "control_key", "top", "never") + _EXPORT + _PROFIT,
     run=_folder,
 )
 FORGOTTEN = Kind(
     noun="removing people from a folder",
-    takes=("folder", "forget"),
+    takes=("folder", "forget", "control_key"),
     run=_forgotten,
 )
 USE_CASE = Kind(
@@ -464,10 +493,11 @@ USE_CASE = Kind(
     takes=("report", "as_of"),
     run=_use_case,
 )
-JUDGED_BY_EXPORT = Kind(
-    noun="a list that an export judges",
-    takes=("judge", "jobs_in"),
-    run=_judged_by_export,
+JUDGED_IN_FOLDER = Kind(
+    noun="a list that a folder judges by an export",
+    takes=("judge", "folder", "control_key", "jobs_in", "is_agreed") + _PROFIT,
+    needs={"judge": "folder"},
+    run=_judged_in_folder,
 )
 JUDGED_BY_ORDERS = Kind(
     noun="a list that a file of orders judges",

@@ -9,7 +9,7 @@ deployment is, at weekly looks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import date, datetime, timedelta
 from itertools import chain
@@ -23,13 +23,15 @@ from msgspec import structs
 from propensity import whole_files
 from propensity.audience.control import Control
 from propensity.errors import NoData, RequestError
+from propensity.ids import USER
 from propensity.learning import season
 from propensity.measures.metrics import grouped
 from propensity.measures.uplift import errors_at, figures, progress_at
 from propensity.pages.page import fill_template
-from propensity.pages.words import about
+from propensity.pages.words import about, plural
 from propensity.runs.late import EXPORT_STOPPED_DAYS
-from propensity.spreadsheet import csv_of
+from propensity.spreadsheet import id_meant
+from propensity.statements import statement
 from propensity.table_files.ids import read_ids
 from propensity.tables.audiences import GroupSums
 from propensity.trying.export import (
@@ -37,35 +39,50 @@ from propensity.trying.export import (
     TriedExport,
     event_of,
     open_trial,
+    outcome_days_without,
     paid_by_date,
+    read_agreed,
     told,
     train_here,
 )
+from propensity.trying.first_look.who import sentence as who_sentence
 from propensity.trying.folder import (
+    PAGE,
+    REPORT,
+    WEEK,
     Bound,
     Counted,
     Lists,
     WeeklyList,
     check_bound,
+    differences,
     locked,
+    members_of,
     new_members,
     read_lists,
-    with_list,
+    users_meant,
     without_users,
-    write_lists,
+    write_list,
+    write_state,
 )
 from propensity.trying.lists import (
     BEST,
     CONTROL,
     GROUP,
+    KEY,
+    ReadList,
     best,
     brought,
+    check_groups,
     draw_control,
+    fingerprint_of,
     group_sums,
+    is_held_out,
+    provable_in_a_year,
+    read_list,
 )
-from propensity.trying.sentences import brought_text
+from propensity.trying.sentences import brought_text, headline, money_lines, noticed
 
-WEEK = timedelta(days=7)
 # Of all scored users, groups of so many have one probability in the folder.
 GROUPS = 50
 # These lists follow no season, however many buyers are known.
@@ -77,6 +94,7 @@ def write_week(
     folder: Path,
     *,
     share: float | None,
+    top: int | None,
     key: str | None,
     never: Path | None,
     jobs_in: str | None,
@@ -91,66 +109,149 @@ def write_week(
 
     Args:
         share: Of the users, that is held out; None for the folder's.
+        top: How many users a list has; None for the folder's.
         key: Of the control group; None for the folder's own.
         never: A file of ids that are never listed.
         train: As ``train_here``.
 
     Returns:
         The answer: ``is_new`` tells whether a list was written.
+
+    Raises:
+        NoData: A list is due, and the export lacks days of it.
     """
     with locked(folder):
         state = read_lists(folder)
-        if state is None and share is None:
+        if state is not None:
+            share = state.bound.control_share if share is None else share
+            top = state.bound.listed if top is None else top
+        if share is None:
             raise RequestError(
                 f"{folder} has no list yet, so that the first one needs the share of "
                 "its control group",
-                hint="Add --control 10%",
+                hint="Add --control 30%",
                 field="control",
             )
-        if share is None and state is not None:
-            share = state.bound.control_share
-        assert share is not None
-        control = draw_control(share, folder, key)
+        control = draw_control(share, folder, key, is_first=state is None)
         left_out = [] if never is None else read_ids(never)
         with open_trial(target, label_event, jobs_in=jobs_in, now=now) as trial:
-            bound = _bound(trial, control)
+            bound = _bound(trial, control, listed=BEST if top is None else top)
             if state is None:
-                state = Lists(bound)
+                state = Lists(bound=bound)
             check_bound(state, bound, folder)
-            _check_running(trial, now=now)
-            if state.weeks and trial.as_of < state.weeks[-1].as_of + WEEK:
+            if not _is_due(trial, state, now=now):
                 return {**_answer(folder, state), "is_new": False}
             reaching = _reaching_back(trial, state)
             tried = train_here(reaching, **train)
-            state = _counted(reaching, state, folder)
-        people = tried.people[~tried.people["user_id"].isin(left_out)]
-        listed = best(people, tried.trial, control)
-        content = csv_of(list(listed), listed.itertuples(index=False))
-        state = with_list(state, _week(tried, listed, state), content)
-        newest = state.weeks[-1]
-        write_lists(folder, state, {newest.name: content})
-        whole_files.write_whole(folder / "report.html", tried.page().encode())
-        together = _together(state, cost_per_contact, margin)
-        whole_files.write_whole(
-            folder / "index.html", _page(state, together, tried).encode()
-        )
+            state = _counted(reaching, state)
+        meant = _never_listed(tried.people, left_out, control, state)
+        people = tried.people[~tried.people["user_id"].isin(meant)]
+        listed = best(people, tried.trial, control, top=state.bound.listed)
+        week = _week(tried, listed, state, cost_per_contact)
+        week = write_list(folder, week, listed)
+        state = structs.replace(state, weeks=[*state.weeks, week])
+        who = tried.who(listed["user_id"])
+        whole_files.write_whole(folder / REPORT, tried.page(who).encode())
         answer = {**told(tried), **_answer(folder, state), "is_new": True}
-        return {**answer, "together": together}
+        answer["who_words"] = who_sentence(who)
+        answer["provable"] = _provable(listed, state)
+        answer["never"] = None
+        if never is not None:
+            found = set(meant).intersection(tried.people["user_id"])
+            answer["never"] = {"ids": len(set(left_out)), "found": len(found)}
+        together = _together(state, cost_per_contact, margin)
+        return _written(folder, state, trial, answer, together)
 
 
-def forget(folder: Path, file: Path) -> dict[str, Any]:
-    """Remove the users of a file from all lists of a folder."""
-    users = read_ids(file)
+def judge_list(
+    target: str,
+    folder: Path,
+    *,
+    judge: Path,
+    key: str | None,
+    jobs_in: str | None,
+    now: datetime,
+    cost_per_contact: float | None,
+    margin: float | None,
+    **read: Any,
+) -> dict[str, Any]:
+    """
+    Take a list of ``--scores`` into a folder, and judge what is final by now.
+
+    Args:
+        judge: The list, whose groups the folder's key has drawn.
+        read: As ``read_agreed``; other arguments are as of ``write_week``.
+    """
+    taken = read_list(judge)
+    check_groups(taken, judge)
+    share = taken.control_share
+    with locked(folder):
+        state = read_lists(folder)
+        # A list of --scores has its key beside it.
+        keys = folder if (folder / KEY).exists() else judge.parent
+        control = draw_control(share, keys, key, is_first=False)
+        _check_drawn(taken, control, judge)
+        with open_trial(target, taken.label_event, jobs_in=jobs_in, now=now) as trial:
+            if taken.horizon_days != trial.use_case.horizon_days:
+                raise RequestError(
+                    f"{judge} is of {plural(taken.horizon_days, 'day')}, and "
+                    f"{trial.use_case.name} of {trial.use_case.horizon_days}",
+                    hint="Set PROPENSITY_USE_CASE as it was when it was written",
+                    field="judge",
+                )
+            top = BEST if state is None else state.bound.listed
+            bound = _bound(trial, control, listed=top)
+            if state is None:
+                state = Lists(bound=bound)
+            check_bound(state, bound, folder)
+            state = _with_taken(state, taken, folder)
+            reaching = _reaching_back(trial, state)
+            found = None
+            if _judgeable(trial, state):
+                reaching, _ = read_agreed(reaching, **read)
+                found = _check_found(reaching, taken, judge)
+            state = _counted(reaching, state)
+        if key is None and keys != folder:
+            whole_files.write_whole(folder / KEY, (keys / KEY).read_bytes())
+        answer = {
+            **_answer(folder, state),
+            "judged": str(judge),
+            "since": taken.as_of,
+            "known_on": trial.timeframe.known_on(taken.as_of),
+            "listed": len(taken.rows),
+            "found": found,
+        }
+        together = _together(state, cost_per_contact, margin)
+        return _written(folder, state, trial, answer, together)
+
+
+def forget(folder: Path, file: Path, *, key: str | None) -> dict[str, Any]:
+    """Remove the users of a file from all lists of a folder, and from those to come."""
+    ids = read_ids(file)
     with locked(folder):
         state = read_lists(folder)
         if state is None:
             raise RequestError(
                 f"{folder} has no lists", hint="Check the path", field="folder"
             )
-        return {"removed": without_users(folder, state, users)}
+        share = state.bound.control_share
+        control = draw_control(share, folder, key, is_first=False)
+        before = sum(len(week.listed) for week in state.weeks)
+        users = users_meant(state, ids)
+        state, found, unread = without_users(folder, state, users)
+        after = sum(len(week.listed) for week in state.weeks)
+        marks = {fingerprint_of(user, control) for user in users}
+        state = structs.replace(state, forgotten=sorted(marks.union(state.forgotten)))
+        write_state(folder, state)
+        return {
+            "ids": len(users),
+            "found": len(found),
+            "removed": before - after,
+            "unread": unread,
+        }
 
 
-def _bound(trial: ExportTrial, control: Control) -> Bound:
+def _bound(trial: ExportTrial, control: Control, *, listed: int) -> Bound:
     settings = trial.settings
     return Bound(
         export=trial.export.name,
@@ -160,57 +261,161 @@ def _bound(trial: ExportTrial, control: Control) -> Bound:
         require_consent=settings.require_consent,
         control_share=control.share,
         key=control.fingerprint,
-        listed=BEST,
+        listed=listed,
     )
 
 
-def _check_running(trial: ExportTrial, *, now: datetime) -> None:
+def _is_due(trial: ExportTrial, state: Lists, *, now: datetime) -> bool:
+    """
+    Tell whether the next list can be written, each Monday's once.
+
+    Raises:
+        NoData: It is due by the clock, and the export lacks its days.
+    """
     last = trial.as_of - timedelta(days=1)
-    age = (now.date() - last).days - 1
-    if age > EXPORT_STOPPED_DAYS:
+    is_there = True
+    if state.weeks:
+        before = state.number_of(state.weeks[-1].as_of)
+        is_there = state.number_of(trial.as_of) > before
+        is_awaited = now.date() >= state.weeks[0].as_of + (before + 1) * WEEK
+        if not is_there and not is_awaited:
+            return False
+    if (now.date() - last).days - 1 > EXPORT_STOPPED_DAYS:
         raise NoData(
             f"{trial.export.name} has stopped: its last whole day is {last}, and no "
             "list is written of users who may have bought since",
             hint="Check in Google Analytics, Admin, BigQuery links, whether the export "
             "is still linked and within its limit",
         )
+    if not is_there:
+        raise NoData(
+            f"a list is due, and {trial.export.name} ends on {last}",
+            hint=f"Run it again when the table of {trial.as_of} is there; a list that "
+            "is a day late still counts for its Monday",
+        )
+    return True
 
 
-def _open(trial: ExportTrial, state: Lists) -> list[date]:
-    """Return dates of lists that are not counted yet, and whose outcomes are final."""
-    final = trial.timeframe.newest_matured(today=trial.as_of)
-    as_ofs = [week.as_of for week in state.weeks if week.counted is None]
-    return [as_of for as_of in as_ofs if as_of <= final]
+def _judgeable(trial: ExportTrial, state: Lists) -> list[date]:
+    """Return dates of lists that are not counted, and whose outcomes are all there."""
+    as_ofs = []
+    for week in state.weeks:
+        if week.counted is None and _is_final(trial, week):
+            as_ofs.append(week.as_of)
+    return [day for day in as_ofs if not outcome_days_without(trial, day)]
+
+
+def _is_final(trial: ExportTrial, week: WeeklyList) -> bool:
+    return trial.timeframe.is_matured(week.as_of, today=trial.as_of)
 
 
 def _reaching_back(trial: ExportTrial, state: Lists) -> ExportTrial:
-    """Return a trial that also reads the days of outcomes of lists long ago."""
+    """Return a trial that also reads what lists long ago were scored and judged by."""
     first_days = [trial.days[0]]
-    first_days += [as_of - timedelta(days=1) for as_of in _open(trial, state)]
+    first_days += map(trial.use_case.first_day, _judgeable(trial, state))
     return replace(trial, first_day=min(first_days))
 
 
-def _counted(trial: ExportTrial, state: Lists, folder: Path) -> Lists:
-    """Read the outcomes of all lists that are final by now."""
-    as_ofs = _open(trial, state)
-    if not as_ofs:
-        return state
-    use_case = trial.use_case
-    window = use_case.window(trial.settings, as_ofs, today=trial.as_of)
-    rows = trial.warehouse.rows(use_case.statement("trial_buyers"), window)
-    buyers = {row["as_of"]: row["buyers"] for row in rows}
-    paid = paid_by_date(trial, as_ofs)
-    now = []
+def _counted(trial: ExportTrial, state: Lists) -> Lists:
+    """Read the outcomes of all lists that are final by now, and note missing days."""
+    as_ofs = _judgeable(trial, state)
+    buyers = {}
+    paid: dict[date, dict[str, float | None]] = {}
+    if as_ofs:
+        use_case = trial.use_case
+        window = use_case.window(trial.settings, as_ofs, today=trial.as_of)
+        rows = trial.warehouse.rows(use_case.statement("trial_buyers"), window)
+        for row in rows:
+            if trial.timeframe.is_covered(row["as_of"], trial.export.shards.days):
+                buyers[row["as_of"]] = row["buyers"]
+        paid = paid_by_date(trial, as_ofs)
+    weeks = []
     for week in state.weeks:
         counted = week.counted
+        lacked: Sequence[date] = ()
         if week.as_of in as_ofs:
-            sums = group_sums(new_members(folder, state, week), paid[week.as_of])
-            counted = Counted(buyers=buyers.get(week.as_of, 0), sums=sums)
-        now.append(structs.replace(week, counted=counted))
-    return structs.replace(state, weeks=now)
+            sums = group_sums(new_members(state, week), paid[week.as_of])
+            counted = Counted(buyers=buyers.get(week.as_of), sums=sums)
+        elif counted is None and _is_final(trial, week):
+            lacked = outcome_days_without(trial, week.as_of)
+        weeks.append(structs.replace(week, counted=counted, lacked=lacked))
+    return structs.replace(state, weeks=weeks)
 
 
-def _week(tried: TriedExport, listed: pd.DataFrame, state: Lists) -> WeeklyList:
+def _never_listed(
+    people: pd.DataFrame, left_out: Sequence[str], control: Control, state: Lists
+) -> set[str]:
+    """Return scored users who are left out, or were forgotten."""
+    scored = set(people["user_id"])
+    never = {id_meant(user, scored) for user in left_out}
+    forgotten = set(state.forgotten)
+    if forgotten:
+        for user in scored:
+            if fingerprint_of(user, control) in forgotten:
+                never.add(user)
+    return {user for user in never if user is not None}
+
+
+def _check_drawn(taken: ReadList, control: Control, file: Path) -> None:
+    """Refuse a list whose groups another key has drawn, or somebody changed."""
+    for user, group in zip(taken.rows[USER], taken.rows[GROUP], strict=True):
+        if (group == CONTROL) != is_held_out(str(user), control):
+            raise RequestError(
+                f"{file} has user {user} in group {group}, where its control group's "
+                "key did not draw them",
+                hint=f"Put the {KEY} with which it was written beside it, and restore "
+                "its column group",
+                field="judge",
+            )
+
+
+def _with_taken(state: Lists, taken: ReadList, folder: Path) -> Lists:
+    """Return a state with a list that was written elsewhere, in its place."""
+    for week in state.weeks:
+        is_counted = week.as_of > taken.as_of and week.counted is not None
+        if week.as_of == taken.as_of or is_counted:
+            raise RequestError(
+                f"{folder} has a list of {week.as_of} already, so that users of one of "
+                f"{taken.as_of} would count twice",
+                hint="Judge it in a folder of its own",
+                field="judge",
+            )
+    members = members_of(taken.rows)
+    held_out = sum(member.is_control for member in members)
+    week = WeeklyList(
+        as_of=taken.as_of,
+        sha256="",
+        contacted=len(members) - held_out,
+        held_out=held_out,
+        users=0,
+        chances=(),
+        range=None,
+        members=members,
+    )
+    weeks = sorted([*state.weeks, week], key=lambda each: each.as_of)
+    return structs.replace(state, weeks=weeks)
+
+
+def _check_found(trial: ExportTrial, taken: ReadList, file: Path) -> int:
+    """Return how many users of a list the export knows; refuse a list of others."""
+    users = {"users": taken.rows[USER].to_list()}
+    [seen] = trial.warehouse.rows(statement("trial_listed"), users)
+    if not seen["users"]:
+        raise RequestError(
+            f"{trial.export.name} has no event of the users of {file}",
+            hint="Name the export that the list is of, and set PROPENSITY_USER_COLUMN "
+            "as it was",
+            field="judge",
+        )
+    return int(seen["users"])
+
+
+def _week(
+    tried: TriedExport,
+    listed: pd.DataFrame,
+    state: Lists,
+    cost_per_contact: float | None,
+) -> WeeklyList:
     """Return the week of a new list, with what is expected of all scored users."""
     chance = tried.people["probability"].to_numpy(np.float64)
     chances = []
@@ -238,12 +443,14 @@ def _week(tried: TriedExport, listed: pd.DataFrame, state: Lists) -> WeeklyList:
         users=len(chance),
         chances=chances,
         range=expected,
+        members=members_of(listed),
+        cost_per_contact=cost_per_contact,
     )
 
 
 def _evaluated(week: WeeklyList) -> Sequence[season.EvaluatedWeek]:
     """Return what a week tells of how much weeks differ; nothing while it is open."""
-    if week.counted is None:
+    if week.counted is None or week.counted.buyers is None or not week.users:
         return ()
     means = np.array([mean for mean, _ in week.chances])
     users = np.array([users for _, users in week.chances], dtype=np.float64)
@@ -269,10 +476,12 @@ def _together(
     """Return what the lists brought whose outcomes are final, each user once."""
     as_ofs = []
     sums: list[GroupSums] = []
+    costs = []
     for week in state.weeks:
         if week.counted is not None:
             as_ofs.append(week.as_of)
             sums += [group for group in week.counted.sums if group.users]
+            costs.append(_cost_of(week, cost_per_contact))
     progress = 1.0
     if as_ofs:
         progress = progress_at(as_ofs[-1], first=as_ofs[0], until=None)
@@ -282,11 +491,12 @@ def _together(
         errors=errors_at(progress),
         is_final=True,
     )
-    contacted = shown.treated_users
-    cost = None if cost_per_contact is None else cost_per_contact * contacted
+    cost = None
+    if None not in costs:
+        cost = sum(filter(None, costs))
     together = {
         "lists": len(as_ofs),
-        "contacted": contacted,
+        "contacted": shown.treated_users,
         "verdict": shown.verdict,
         "cost": cost,
     }
@@ -296,29 +506,74 @@ def _together(
     return together
 
 
+def _cost_of(week: WeeklyList, cost_per_contact: float | None) -> float | None:
+    """Return what the first contacts of a list cost, by the price of its own date."""
+    assert week.counted is not None
+    price = week.cost_per_contact
+    if price is None:
+        price = cost_per_contact
+    contacted = sum(each.users for each in week.counted.sums if not each.is_control)
+    return None if price is None else price * contacted
+
+
+def _provable(listed: pd.DataFrame, state: Lists) -> str:
+    """Say with the first list what its groups can prove; "" later on."""
+    if len(state.weeks) > 1:
+        return ""
+    rate = float(listed["probability"].mean()) if len(listed) else 0.0
+    return provable_in_a_year(rate, len(listed), state.bound.control_share)
+
+
 def _answer(folder: Path, state: Lists) -> dict[str, Any]:
     newest = state.weeks[-1]
+    number = state.number_of(newest.as_of)
     return {
         "list": str(folder / newest.name),
+        "contacts": str(folder / newest.contact_name),
         "as_of": newest.as_of,
         "label_event": state.bound.label_event,
-        "next": newest.as_of + WEEK,
+        "next": state.weeks[0].as_of + (number + 1) * WEEK,
         "contacted": newest.contacted,
         "held_out": newest.held_out,
-        "page": str(folder / "index.html"),
+        "without_list": state.without_list,
+        "not_judged": [
+            {"as_of": week.as_of, "lacked": week.lacked}
+            for week in state.weeks
+            if week.lacked
+        ],
+        "differences": differences(folder, state),
+        "page": str(folder / PAGE),
     }
 
 
-def _page(state: Lists, together: Mapping[str, Any], tried: TriedExport) -> str:
-    return fill_template(
+def _written(
+    folder: Path,
+    state: Lists,
+    trial: ExportTrial,
+    answer: dict[str, Any],
+    together: dict[str, Any],
+) -> dict[str, Any]:
+    """Write the page, then what the folder has; return the whole answer."""
+    final_on = None
+    if not together["lists"]:
+        final_on = trial.timeframe.known_on(state.weeks[0].as_of)
+    page = fill_template(
         "propensity.trying",
         "folder.html",
         {
             "bound": state.bound,
             "weeks": state.weeks[::-1],
             "together": together,
-            "said": brought_text(together, state.bound.label_event),
+            "said": brought_text(together, state.bound.label_event, final_on),
+            "headline": headline(together),
+            "money": money_lines(together),
+            "noticed": noticed(answer),
+            "next": answer["next"],
+            "who": answer.get("who_words", ""),
             "about": about,
-            "currency": tried.trial.use_case.currency,
+            "currency": trial.use_case.currency,
         },
     )
+    whole_files.write_whole(folder / PAGE, page.encode())
+    write_state(folder, state)
+    return {**answer, "together": together, "final_on": final_on}

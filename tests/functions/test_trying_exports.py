@@ -252,11 +252,17 @@ def test_a_trial_that_could_not_end_is_refused(monkeypatch):
     assert not deployment.ground.bigquery._sessions
 
 
-def test_a_list_is_judged_by_the_event_that_it_is_of(tmp_path, monkeypatch, capsys):
-    """Neither by purchases, nor by the ids of another export."""
+def test_a_folder_judges_a_list_by_the_event_that_it_is_of(
+    tmp_path, monkeypatch, capsys
+):
+    """Neither by purchases, nor by the ids of another export, and only a list whose
+    groups are as they were drawn. The folder goes on with the list's key."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / lists.KEY).write_text("07" * 32)
     rows = shop.weekly(LONG_AGO, 17)
     for row in rows:
+        # A spreadsheet takes such ids for formulas.
+        row["user_pseudo_id"] = f"@{row['user_pseudo_id']}"
         if row["event_name"] == "purchase":
             row["event_name"] = "sign_up"
     before = [row for row in rows if row["event_timestamp"] < CUT]
@@ -264,28 +270,52 @@ def test_a_list_is_judged_by_the_event_that_it_is_of(tmp_path, monkeypatch, caps
     with in_place(exported(before)):
         assert main([*words, "--label-event", "sign_up"]) == 0
     listed = pd.read_csv("best.csv")
-    listed.assign(user_id=listed["user_id"] + "x").to_csv("wrong.csv", index=False)
-    capsys.readouterr()
-    with in_place(exported(rows)):
-        assert main(["try", TARGET, "--judge", "best.csv"]) == 0
-        said = capsys.readouterr().out
-        assert main(["try", TARGET, "--judge", "wrong.csv"]) == 1
-
-    signed_up = {
-        row["user_pseudo_id"]
-        for row in rows
-        if row["event_name"] == "sign_up" and row["event_timestamp"] >= CUT
-    }
     is_contact = listed["group"] == "contact"
-    did = listed["user_id"][is_contact].isin(signed_up).sum()
-    assert f"{did} of {is_contact.sum()} users who were contacted had sign_up" in (said)
-    assert set(listed["label_event"]) == {"sign_up"}
-    assert "has no event of the users of wrong.csv" in capsys.readouterr().err
+    others = listed["user_id"].str.replace("'@", "@").add("x")
+    drawn = [
+        "control"
+        if lists.is_held_out(user, lists.draw_control(0.3, tmp_path))
+        else "contact"
+        for user in others
+    ]
+    listed.assign(user_id=others, group=drawn).to_csv("wrong.csv", index=False)
+    swapped = listed["group"].where(listed.index > 9, "contact")
+    listed.assign(group=swapped).to_csv("edited.csv", sep=";", index=False)
+    listed[is_contact].to_csv("half.csv", index=False)
+    capsys.readouterr()
+    judge = ["try", TARGET, "--folder", "weekly", "--judge"]
+    with in_place(exported(rows)):
+        assert [main([*judge, name]) for name in ("wrong.csv", "edited.csv")] == [1, 1]
+        wrong = capsys.readouterr().err
+        assert main([*judge, "half.csv"]) == 1
+        half = capsys.readouterr().err
+        assert main([*judge, "best.csv", "--json"]) == 0
+
+    together = json.loads(capsys.readouterr().out)["together"]
+    [week] = json.loads((tmp_path / "weekly/propensity-lists.json").read_text())[
+        "weeks"
+    ]
+    signed_up = set()
+    as_of = LONG_AGO + timedelta(weeks=12, days=1)
+    for row in rows:
+        when = datetime.fromtimestamp(row["event_timestamp"] / 1e6, UTC).date()
+        is_within = as_of <= when < as_of + timedelta(days=7)
+        if row["event_name"] == "sign_up" and is_within:
+            signed_up.add(f"'{row['user_pseudo_id']}")
+    did = listed["user_id"].isin(signed_up)
+    contacted, control = week["counted"]["sums"]
+    assert contacted["conversions"] == (did & is_contact).sum()
+    assert control["conversions"] == (did & ~is_contact).sum() > 0
+    assert together["lists"] == 1
+    assert "has no event of the users of wrong.csv" in wrong
+    assert "did not draw them" in wrong
+    assert "needs both contact and control" in half
+    assert (tmp_path / "weekly" / lists.KEY).read_text() == "07" * 32
 
 
 def test_a_list_is_judged_by_its_control_group(tmp_path, monkeypatch, capsys):
     """The next list of the folder holds out the same people. What contacting brought
-    is said by the export, and by a file of orders."""
+    is said by a file of orders."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / lists.KEY).write_text("07" * 32)
     rows = shop.weekly(LONG_AGO, 17)
@@ -300,8 +330,6 @@ def test_a_list_is_judged_by_its_control_group(tmp_path, monkeypatch, capsys):
         capsys.readouterr()
         second = pd.read_csv("best.csv")
         first.to_csv("first.csv", index=False)
-        assert main(["try", TARGET, "--judge", "first.csv", "--json"]) == 0
-    by_export = json.loads(capsys.readouterr().out)
     bought = []
     for row in rows:
         if row["event_name"] == "purchase" and row["event_timestamp"] >= CUT:
@@ -317,12 +345,11 @@ def test_a_list_is_judged_by_its_control_group(tmp_path, monkeypatch, capsys):
     assert (groups["group_x"] == groups["group_y"]).all()
     assert 20 < held_out < 80
     assert f"{held_out} of 160 users are the control group" in told
-    assert by_export["contacted"] + by_export["control"] == 160
-    buyers = by_export["contacted_buyers"] + by_export["control_buyers"]
-    assert buyers == len({row["who"] for row in bought})
-    assert by_export["buyers"]["low"] < 0 < by_export["buyers"]["high"]
-    contacted = by_export["contacted_buyers"]
-    assert f"{contacted} of {160 - held_out} users who were contacted" in by_orders
+    buyers = re.search(
+        r"(\d+) of (\d+) users who were contacted .*and (\d+) of", by_orders
+    )
+    assert int(buyers[1]) + int(buyers[3]) == len({row["who"] for row in bought})
+    assert int(buyers[2]) == 160 - held_out
     first.loc[2, "group"] = "kontrol"
     first.to_csv("first.csv", index=False)
     assert main(orders) == 1
@@ -330,3 +357,7 @@ def test_a_list_is_judged_by_its_control_group(tmp_path, monkeypatch, capsys):
     first.head(0).to_csv("first.csv", index=False)
     assert main(orders) == 1
     assert "first.csv has no users" in capsys.readouterr().err
+    second.to_csv("first.csv", index=False)
+    pd.DataFrame(bought).assign(at="2021-01-05").to_csv("orders.csv", index=False)
+    assert main([*orders, "--time=at"]) == 1
+    assert "the newest order of orders.csv is of 2021-01-05" in capsys.readouterr().err

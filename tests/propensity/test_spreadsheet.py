@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from propensity.spreadsheet import csv_of, rows_of_csv
+from propensity.spreadsheet import csv_of, id_meant, rows_of_csv
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,23 @@ def test_ids_and_addresses_stay_as_they_were(text):
 def test_texts_are_read_back_as_they_were(texts):
     """Also those that begin with an apostrophe, or have quotes, commas and lines."""
     assert rows_of_csv(csv_of(texts, [texts])) == [texts, texts]
+
+
+IDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+
+
+@pytest.mark.parametrize("written", ["{}", "'{}", '="{}"'])
+@given(IDS)
+def test_an_id_is_found_whatever_a_spreadsheet_added_to_it(written, text):
+    assert id_meant(written.format(text), {text}) == text
+
+
+@given(IDS.filter(lambda text: text == text.strip()))
+def test_an_id_is_found_between_blanks(text):
+    assert id_meant(f" {text}\u2028", {text}) == text
+
+
+def test_ids_of_another_case_or_number_are_others():
+    assert id_meant("USER1", {"user1"}) is None
+    assert id_meant("1.0", {"1"}) is None
+    assert id_meant("'=a", {"=a", "'=a"}) == "=a"
