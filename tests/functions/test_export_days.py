@@ -19,10 +19,10 @@ from propensity.timeframe import midnight
 from propensity.trying import new_use_case as new
 from propensity.usecases.declaration import Events
 from tests.deploy.monitoring import raised
-from tests.docs.pages import blocks
 from tests.functions.conftest import MONDAY
 from tests.support import own_use_cases, shop
 from tests.support.deployment import Deployment
+from tests.support.programs import ROOT
 from tests.support.rows import publish
 from tests.support.shop import DAY, WEEK, event, purchase
 from tests.support.shops import FIRST, TRAINED, WEEKS
@@ -254,10 +254,8 @@ def test_a_table_of_ones_own_that_nobody_fills_is_not_published(
 
 def test_a_sample_begins_with_the_days_of_a_training_and_copies_none_twice(ended):
     """By the page's statement; a table that is late comes another day."""
-    [statement] = [
-        sql for sql in blocks("docs/deploy-reference.md", "sql") if "FOR" in sql
-    ]
-    names = re.fullmatch(r"FOR day IN \(\n(.*)\) DO\n.*", statement, re.DOTALL)[1]
+    statement = (ROOT / "docs/sample.sql").read_text()
+    names = re.search(r"FOR day IN \(\n(.*)\n\) DO\n", statement, re.DOTALL)[1]
     days = [TODAY - n * DAY for n in (1, 3, 4, 119, 121)]
     exported = [f"events_{day:%Y%m%d}" for day in days] + ["events_intraday_20260101"]
     copied = [exported[2]]
