@@ -87,13 +87,13 @@ def _of_what_harms(arm: Arm) -> Advice:
 
 def _of_what_is_undecided(arm: Arm) -> Advice:
     sentence = "It is undecided whether contacting everybody adds anything."
+    if arm.helped and not arm.is_open:
+        return _by_groups(f"{sentence} It helps a group.", arm.helped, colour="open")
     if arm.decided:
         sentence += f" It is decided for {_listed(arm.decided, 'and')}."
     if arm.is_open:
         sentence += f" If you contact, contact by effect: {_more_by_effect(arm)}."
         return _by_effect(sentence, colour="open")
-    if arm.helped:
-        return _by_groups(sentence, arm.helped, colour="open")
     return Advice(
         code="undecided",
         sentence=f"{sentence} {_users_missing(arm, arm.effect)}",
