@@ -287,7 +287,7 @@ def _table(target: str, **options: Any) -> Spoken:
         "leaks": look.leaks,
         "level": look.level,
         "tells_nothing": look.tells_nothing,
-        "too_few_rows": look.ranking.chance is not None,
+        "too_few_rows": look.ranking.is_too_few,
         "metrics": card["metrics"],
         "baseline": card["baseline"],
         "who": [asdict(line) for line in who],

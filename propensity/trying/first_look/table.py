@@ -20,7 +20,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import structs
-from scipy import stats
 
 from propensity.clock import SYSTEM
 from propensity.errors import SchemaError
@@ -34,9 +33,6 @@ from propensity.learning.split import split_users
 from propensity.learning.task import CATEGORY, Baseline, Limits, Task
 from propensity.learning.trained import LEAK, Trained
 from propensity.measures.intervals import (
-    NORMAL,
-    POWER,
-    Difference,
     lift_interval,
     rate_interval,
 )
@@ -45,6 +41,7 @@ from propensity.pages.words import percent, plural
 from propensity.table_files.column import TEXT
 from propensity.trying.first_look import alone
 from propensity.trying.first_look.columns import FEWEST
+from propensity.trying.first_look.ranking import Ranking, compared, ranking_of
 from propensity.trying.first_look.reading import (
     ADVICE,
     EXPECTED,
@@ -58,8 +55,6 @@ from propensity.trying.first_look.who import Line, sentence, who_of_test, who_th
 from propensity.usecases.declaration import Telling
 from propensity.watching import Watched, unwatched
 
-# A ranking is taken for one that tells something, and is none, once in so many tables.
-_BY_CHANCE = 0.001
 # Rows of a list that have reasons: those whom one contacts first.
 _WITH_REASONS = 10_000
 # A column that alone ranks so well, and so much above the next, is named.
@@ -104,7 +99,7 @@ class FirstLook:
     @property
     def tells_nothing(self) -> bool:
         """Whether neither the model nor a column seems to rank rows."""
-        return self.ranking.chance is None and not self.ranking.is_known
+        return not (self.ranking.is_known or self.ranking.is_too_few)
 
     @property
     def kinds(self) -> Mapping[str, str]:
@@ -161,7 +156,7 @@ class FirstLook:
         )
         if self.tells_nothing:
             use = f"Make no list, which would be by chance{self._unread}. {use}"
-        elif not self.ranking.is_known:
+        elif self.ranking.is_too_few:
             use = "Make no list yet: add rows, and try again"
         if self.known_leaks:
             use = _knows(self.known_leaks)
@@ -378,11 +373,11 @@ def look_at_table(read: ReadTable, watched: Watched = unwatched) -> FirstLook:
     parts, task = _with_baseline(parts, read.task)
     training = TableTraining(parts=parts, task=task, limits=_LIMITS, watched=watched)
     trained = training.run()
-    ranking = _ranking(trained)
+    ranking = ranking_of(trained)
     baseline = f"{task.baseline.feature} alone"
     is_better = gate.first_verdict(trained).promoted and not leaks
-    is_better &= ranking.is_known or ranking.chance is None
-    compared = _compared(
+    is_better &= not ranking.is_too_few
+    compares = compared(
         trained,
         baseline,
         ranking=ranking,
@@ -390,18 +385,16 @@ def look_at_table(read: ReadTable, watched: Watched = unwatched) -> FirstLook:
         is_later=read.times is not None,
     )
     # A leak that is left out is no reason to distrust the model.
-    reason = compared
+    reason = compares
     for column, why in leaks.items():
         reason += f"; LIKELY LEAK: {column} {why}"
     verdict = gate.Verdict(promoted=is_better, reason=reason)
     claim = ""
     if leaks:
         claim = f"{_knows(list(leaks))}."
-    elif not ranking.is_known:
+    else:
         noun = "row" if read.user is None else read.user
-        claim = f"These columns don't tell which {noun}s {task.outcome}."
-        if ranking.chance is not None:
-            claim = f"Too few rows to say which {noun}s {task.outcome}."
+        claim = ranking.claim(f"{noun}s", task.outcome)
     card = _card(read, task, trained, verdict, claim=claim)
     for column, feature in read.features.items():
         if feature.leak:
@@ -414,7 +407,7 @@ def look_at_table(read: ReadTable, watched: Watched = unwatched) -> FirstLook:
         training=training,
         trained=trained,
         ranking=ranking,
-        compared=compared,
+        compared=compares,
     )
 
 
@@ -450,93 +443,6 @@ def _card(
 
 
 # -- what it tells ---------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ranking:
-    """
-    How a model ranks rows: known, perhaps, or not at all.
-
-    Attributes:
-        is_known: Whether it, or its best column, ranks better than by chance.
-        more: Its ROC AUC above 0.5 on the rows that were judged.
-        chance: How often a table without anything in it looks so; None unless it seems
-            to rank, and is not known to.
-        times_rows: How many times as many rows would probably make it known.
-    """
-
-    is_known: bool
-    more: Difference
-    chance: float | None = None
-    times_rows: float = 1.0
-
-
-def _ranking(trained: Trained) -> Ranking:
-    """
-    Tell whether the model or its best column ranks better than by chance.
-
-    By all rows that a model of older ones scored. The best of many columns ranks better
-    than one by chance, so that the chance of each is a part of that of all.
-    """
-    rows, score, baseline = trained.judged_forward()
-    features = len(trained.measured.preprocessor.feature_names_in_)
-    guessed = np.full(len(rows), 0.5)
-    more = gate.roc_auc_difference(rows, score, guessed)
-    of_column = gate.roc_auc_difference(rows, baseline, guessed)
-    is_known = _is_beyond(more, _BY_CHANCE)
-    is_known |= _is_beyond(of_column, _BY_CHANCE / features)
-    if is_known or more.low is None or more.low <= 0:
-        return Ranking(is_known=is_known, more=more)
-    errors = more.estimate / (more.estimate - more.low) * NORMAL
-    needed = stats.norm.isf(_BY_CHANCE) + POWER
-    return Ranking(
-        is_known=False,
-        more=more,
-        chance=float(stats.norm.sf(errors)),
-        times_rows=float((needed / errors) ** 2),
-    )
-
-
-def _is_beyond(area: Difference, chance: float) -> bool:
-    if area.low is None:
-        return False
-    error = (area.estimate - area.low) / NORMAL
-    return bool(area.estimate > error * stats.norm.isf(chance))
-
-
-def _compared(
-    trained: Trained,
-    baseline: str,
-    *,
-    ranking: Ranking,
-    is_better: bool,
-    is_later: bool,
-) -> str:
-    """Say how the model and its best column rank rows that were judged."""
-    rows, score, ranks = trained.judged_forward()
-    judged = f"{len(rows):,} {'rows of later times' if is_later else 'further rows'}"
-    if ranking.chance is not None:
-        needed = float(f"{len(trained.parts.every) * ranking.times_rows:.2g}")
-        return (
-            "too few rows to say: the model seems to rank (ROC AUC "
-            f"{ranking.more.format('+.3f')} above guessing on {judged}); one table in "
-            f"{1 / ranking.chance:,.0f} looks so by chance. With about {needed:,.0f} "
-            "rows it would be known"
-        )
-    if not ranking.is_known:
-        areas = [trained.holdout.metrics.roc_auc, trained.holdout.baseline_roc_auc]
-        shown = " and ".join(f"{area:.3f}" for area in areas)
-        return (
-            f"neither the model nor {baseline} tells one row from another: ROC AUC "
-            f"{shown} on the test set, where 0.5 is guessing; on {judged} the model "
-            f"has {ranking.more.format('+.3f')} more than that"
-        )
-    more = gate.roc_auc_difference(rows, score, ranks)
-    goes = "would" if is_better else "would not"
-    return (
-        f"{gate.beside_baseline(trained, baseline)}; on {judged} "
-        f"{more.format('+.3f')}: as a use case it {goes} go live"
-    )
 
 
 def _knows(leaks: Sequence[str]) -> str:

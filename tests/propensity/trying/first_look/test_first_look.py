@@ -355,7 +355,7 @@ def test_few_rows_that_seem_to_tell_something_are_no_third_of_a_verdict():
         look = try_table(of_leads(seed, rows), **names)
         model = look.lines[3].removeprefix("Model    ")
         more = look.ranking.more
-        if look.ranking.chance is None:
+        if not look.ranking.is_too_few:
             codes.add("nothing" if look.tells_nothing else "known")
             assert look.ranking.is_known or more.low <= 0
             assert "too few rows" not in model
