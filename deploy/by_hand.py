@@ -152,7 +152,7 @@ def operate(shell: Shell, options: argparse.Namespace) -> int:
                     sys.stdout.write(said["message"])
                     return int(said["exit_code"])
     raise DeploymentError(
-        f"{execution} ended without an answer: it was killed or cancelled. See "
+        f"{execution} ended without an answer: it was killed, or the log is late. See "
         f"{executions} describe {where}"
     )
 

@@ -66,13 +66,6 @@ def commit_of(folder: Path) -> str:
     return commit if is_clean else f"{commit}-dirty"
 
 
-def follows(before: str, now: str, *, folder: Path) -> bool:
-    """Whether a commit was made from another one of a folder, and nothing since."""
-    # Git knows no commit of a folder that has changed since, nor "".
-    told = _git(folder, "merge-base", "--is-ancestor", before, now)
-    return before != now and told is not None
-
-
 def _git(folder: Path, *words: str) -> str | None:
     """Return what git says of a folder; None where it refuses, or is not there."""
     with contextlib.suppress(OSError, subprocess.CalledProcessError):
@@ -104,10 +97,14 @@ def check_kept(
     for kind, text in KINDS.items():
         lost = set(before.get(kind, [])) - set(now[kind])
         gone += [f"{text} {name}" for name in sorted(lost)]
-    if gone and follows(before.get("commit", ""), now["commit"], folder=folder):
+    if not gone:
+        return
+    commit = before.get("commit", "")
+    # Git knows no commit of a folder that has changed since, nor "".
+    follows = _git(folder, "merge-base", "--is-ancestor", commit, now["commit"])
+    if follows is not None and commit != now["commit"]:
         tell(f"deploy: commit {now['commit']} takes away: {', '.join(gone)}")
-    elif gone:
-        commit = before.get("commit")
+    else:
         origin = f" from commit {commit}" if commit else ""
         raise DeploymentError(
             f"nothing was changed, because this was deployed{origin}, and is not in "
