@@ -94,6 +94,18 @@ def test_what_cannot_be_tried_is_said_before_training(
     assert {file.name for file in folder.iterdir()} == {"churn.csv", "bad.csv"}
 
 
+def test_a_candidate_that_is_not_here_is_said_before_the_table_is_read(folder, capsys):
+    """Defect: it was said after others had been fitted for a while."""
+    file = folder / "usecase.toml"
+    file.write_text('[[candidates]]\nname = "mine"\nalgorithm = "my_model.Mine"\n')
+    assert main(["try", "churn.csv", *OPTIONS, "--candidates=usecase.toml"]) == 1
+
+    said = capsys.readouterr().err
+    assert "my_model.Mine, which is not here" in said
+    assert "write PYTHONPATH=. before the command" in said
+    assert "reading churn.csv" not in said
+
+
 def test_a_list_opens_in_a_spreadsheet(folder, capsys):
     """It may be of another file, by candidates of one's own. Ids stay as they are,
     unless a spreadsheet would take one for a formula."""
