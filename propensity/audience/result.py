@@ -20,6 +20,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from propensity.measures.intervals import Difference, in_columns
+from propensity.measures.statistic import MINIMUM_BUYERS
 from propensity.measures.uplift import Gain, gained
 from propensity.measures.verdicts import LOST, OPEN, Verdict, verdict_of
 from propensity.pages.words import about, amount, plural, share
@@ -42,8 +43,8 @@ class Result:
         contacted, control: Users so far, each once.
         cost: Of the first contacts of all users, each at its date's price; None if an
             audience doesn't say.
-        gain: Its amount is None where outcomes have no amounts, a group has no users,
-            or users got lost.
+        gain: Its amount and profit are None without an interval.
+        unknown: Why the amount is None; empty if it is known.
     """
 
     week: date
@@ -54,6 +55,7 @@ class Result:
     cost: Decimal | None
     margin: float | None
     gain: Gain
+    unknown: str
 
     def columns(self) -> dict[str, Any]:
         """Return the values by name, for JSON and pages: money as numbers."""
@@ -94,15 +96,29 @@ def result(row: StoredRow) -> Result:
     """Return what contacting brought up to the week of a row."""
     cost = row.get("cost")
     margin = row.get("margin")
+    verdict = verdict_of(row["verdict"])
+    gain = gained(row, cost=cost, margin=margin)
+    unknown = ""
+    if verdict is LOST:
+        unknown = "some users got lost on the way"
+    elif not row["control_users"]:
+        unknown = "there is no control group"
+    elif gain.amount is None:
+        unknown = "their outcomes have no amounts"
+    elif gain.amount.low is None:
+        unknown = f"it takes {MINIMUM_BUYERS} buyers in each group"
+    if unknown:
+        gain = Gain(gain.buyers)
     return Result(
         week=row["week"],
         status="provisional" if row["status"] is None else row["status"],
         contacted=_count(row["treated_users"]),
         control=_count(row["control_users"]),
-        verdict=verdict_of(row["verdict"]),
+        verdict=verdict,
         cost=cost,
         margin=margin,
-        gain=gained(row, cost=cost, margin=margin),
+        gain=gain,
+        unknown=unknown,
     )
 
 
@@ -134,23 +150,36 @@ def sentence(shown: Result, currency: str) -> str:
             f"({interval_text(profit)})."
         )
     if brought is not None and not (brought.is_above() or brought.is_below()):
-        parts.append(" The difference may be chance.")
+        if shown.verdict.is_undecided:
+            parts.append(" The difference may be chance.")
+        else:
+            known = shown.verdict.page.capitalize()
+            parts.append(
+                f" {known}, by how many had the outcome; the amount may be chance."
+            )
     return "".join(parts)
 
 
+def headline(shown: Result, currency: str) -> str:
+    """Say what contacting brought, without a stop; no gain or loss that is chance."""
+    brought = shown.gain.amount
+    if brought is None or brought.is_above() or brought.is_below():
+        return claim(shown, currency)
+    users = plural(shown.contacted, "user")
+    if shown.verdict.is_undecided:
+        return f"Too early to say what contacting {users} brought"
+    known = shown.verdict.page.capitalize()
+    return f"{known}; too early to say how much contacting {users} brought"
+
+
 def claim(shown: Result, currency: str) -> str:
-    """Say what contacting brought, in a few words: a headline without its stop."""
+    """Say what contacting brought, in a few words without a stop."""
     users = plural(shown.contacted, "user")
     brought = shown.gain.amount
     if not shown.contacted:
         return "No user has been contacted yet"
     if brought is None:
-        why = "their outcomes have no amounts"
-        if not shown.control:
-            why = "there is no control group"
-        elif shown.verdict is LOST:
-            why = "some users got lost on the way"
-        return f"What contacting {users} brought is not known, because {why}"
+        return f"What contacting {users} brought is not known: {shown.unknown}"
     more = "less" if brought.estimate < 0 else "more"
     return (
         f"Contacting {users} brought {amount(abs(brought.estimate), currency)} {more} "

@@ -15,7 +15,14 @@ from propensity.audience.programme import (
     programmes,
     shared_groups,
 )
-from propensity.audience.result import by_week, newest, result, sentence
+from propensity.audience.result import (
+    by_week,
+    claim,
+    headline,
+    newest,
+    result,
+    sentence,
+)
 from propensity.runs.uplifts import quarter_of
 from propensity.settings import Settings
 from propensity.statements import statement
@@ -56,15 +63,33 @@ def test_a_margin_turns_the_sum_into_a_profit_with_its_interval():
     ("changed", "said"),
     [
         ({"revenue_difference": -2.0}, "brought 1,362 USD less than not contacting"),
-        ({"revenue_difference": None}, "because their outcomes have no amounts"),
+        ({"revenue_difference": None}, "is not known: their outcomes have no amounts"),
         ({"control_users": 0, "revenue_difference": None}, "there is no control group"),
-        ({"verdict": "sample_ratio"}, "because some users got lost on the way"),
+        ({"verdict": "sample_ratio"}, "is not known: some users got lost on the way"),
         ({"treated_users": 0}, "No user has been contacted yet"),
-        ({"revenue_difference_low": None}, "too few buyers for an interval"),
+        (
+            {"revenue_difference_low": None},
+            "is not known: it takes 40 buyers in each group",
+        ),
     ],
 )
 def test_the_sentence_says_why_there_is_no_sum_or_no_interval(changed, said):
     assert said in sentence(result(row(**changed)), "USD")
+
+
+def test_a_headline_has_no_sum_that_may_be_chance():
+    """Nor does a sentence refute a verdict, which is of how many users bought."""
+    undecided = result(row(revenue_difference=-2.0))
+    helping = result(row(verdict="helps"))
+    sure = result(row(revenue_difference_low=0.1, verdict="helps"))
+
+    assert headline(undecided, "USD") == (
+        "Too early to say what contacting 681 users brought"
+    )
+    assert headline(helping, "USD").startswith("Contacting helps; too early to say")
+    assert headline(sure, "USD") == claim(sure, "USD")
+    assert sentence(undecided, "USD").endswith("The difference may be chance.")
+    assert "Contacting helps, by how many had" in sentence(helping, "USD")
 
 
 def test_the_newest_sum_is_shown_with_the_verdict_of_final_outcomes():
@@ -125,7 +150,7 @@ def test_a_programme_says_what_it_brought_in_all_and_by_quarter():
     assert "profit of 690 EUR" in of_all
     assert "About 40 more users" in buyers
     assert first.startswith("2026-Q1: Contacting 600 users brought 900 EUR more")
-    assert "The difference may be chance" in second
+    assert "the amount may be chance" in second
 
 
 def test_a_sum_that_two_use_cases_have_is_not_added():

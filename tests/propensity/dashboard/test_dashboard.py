@@ -208,6 +208,14 @@ def fill_audiences(deployment: Deployment) -> None:
     deployment.append(PROGRAMME_LIFT, of_week(2, **programme))
 
 
+# Of amounts, an interval of which makes a sum.
+MORE = {
+    "revenue_difference": 10.0,
+    "revenue_difference_low": 5.0,
+    "revenue_difference_high": 15.0,
+}
+
+
 def readings(
     rows: Mapping[str, Sequence[Row]], **missing: str
 ) -> dict[str, QueryResult]:
@@ -325,7 +333,7 @@ class TestPages:
         assert "All audiences of control group winback (mailing, winback)" in audiences
 
     def test_what_contacting_brought_is_shown_up_to_each_date(self, deployment):
-        newest = one(deployment, "lift", revenue_difference=10.0)
+        newest = one(deployment, "lift", **MORE)
         before = newest | {"week": newest["week"] - WEEK, "treated_users": 600}
         shown = words(pages({"lift": [newest, before]})["audiences.html"])
 
@@ -375,7 +383,7 @@ class TestPages:
         """On the tile, and wherever else a sum of contacting stands."""
         said = {}
         for status in ("provisional", "final"):
-            lift = one(deployment, "lift", revenue_difference=10.0, status=status)
+            lift = one(deployment, "lift", status=status, **MORE)
             files = pages({"lift": [lift]})
             said[status] = {name: words(page) for name, page in files.items()}
 
