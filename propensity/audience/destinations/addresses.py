@@ -1,4 +1,4 @@
-"""E-mail addresses as people store them."""
+"""E-mail addresses and phone numbers as people store them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,14 @@ _ADDRESS = re.compile(
 )
 
 
+def visible(text: str) -> str:
+    """Return a text without marks that no one sees, and with blanks for all spaces."""
+    return re.sub(r"[^\S\n]", " ", _INVISIBLE.sub("", text)).strip()
+
+
 def bare(text: str) -> str:
     """Return a text in small letters, without what may stand around an address."""
-    plain = _INVISIBLE.sub("", text).strip().lower()
+    plain = visible(text).lower()
     around = _AROUND.fullmatch(plain)
     return plain if around is None else around[1]
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from msgspec import Meta
 
 from propensity.audience.control import user_column
-from propensity.audience.destinations.addresses import address_of
+from propensity.audience.destinations.addresses import address_of, visible
 from propensity.audience.destinations.destination import (
     ADD,
     REMOVE,
@@ -357,7 +357,7 @@ def hashed_email(text: str) -> str:
 
 def hashed_phone(text: str) -> str:
     """Return the hash of an international phone number; a hash stays as it is."""
-    number = text.strip().lower()
+    number = visible(text).lower()
     if re.fullmatch(r"[0-9a-f]{64}", number):
         return number
     # Its rules of all countries take a moment to import.

@@ -62,6 +62,8 @@ _OWN = "accept-encoding content-length host idempotency-key transfer-encoding"
 OWN_HEADERS = frozenset(_OWN.split())
 # What an address does not have as it is: blanks, other letters, and a % of no escape.
 NO_ADDRESS = re.compile(r"%(?![0-9A-Fa-f]{2})|[^\w.~!$&'()*+,;=:@/?%-]", re.ASCII)
+# A secret of an address has no mark either that parts of an address are divided by.
+NO_SECRET = re.compile(rf"{NO_ADDRESS.pattern}|[&+]", re.ASCII)
 # Control characters, and what is not in Latin-1.
 NO_HEADER = re.compile(r"[^ -~\u00a0-\u00ff]")
 _JSON = msgspec.json.Encoder(decimal_format="number")
@@ -330,12 +332,12 @@ class Http(Destination):
         """Raise ValueError for a secret that would change the address it is in."""
         for action in self.actions:
             for secret in sorted(secrets_in(self._file.of(action).url)):
-                bad = NO_ADDRESS.search(self._variables[f"${secret}"])
+                bad = NO_SECRET.search(self._variables[f"${secret}"])
                 if bad is not None:
                     raise ValueError(
                         f"the secret {secret} is in url and contains the character "
-                        f"U+{ord(bad[0]):04X}, which no address may contain. Add its "
-                        "value again, percent-encoded if the receiver's key has it"
+                        f"U+{ord(bad[0]):04X}, which would change the address. Add "
+                        "its value again, percent-encoded if the receiver's key has it"
                     )
 
     def _check_headers(self, headers: Mapping[str, str]) -> None:

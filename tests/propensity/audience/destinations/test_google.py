@@ -205,6 +205,8 @@ def digest(text: str) -> str:
         (hashed_phone, "+44 (0) 20 7946 0958", "+442079460958"),
         (hashed_phone, "+49 (0170) 1234567", "+491701234567"),
         (hashed_phone, "+7 (8) 495 000-00-00", "+74950000000"),
+        # Spaces and marks of pages in French, of typesetters and of directions.
+        (hashed_phone, "+33\u202f6\u200912\u200734\u200e 56 78", "+33612345678"),
         (hashed_phone, "+1\u2011555\u00a0010\u20110199", "+15550100199"),
         # The 0 of Italy and of a few others is a part of the number.
         (hashed_phone, "+39 (0)6 698 12345", "+390669812345"),
