@@ -49,7 +49,7 @@ _USER_COUNT_FACTOR = 2.0
 _TENTHS = np.linspace(0.1, 0.9, 9)
 _SHOWN_VALUES = 20
 _RARE = 0.01
-_FEWEST_USERS = 10
+FEWEST_USERS = 10
 
 # Snapshots of a training that show whether a feature grows with the table's age.
 _FEWEST_SNAPSHOTS = 3
@@ -78,6 +78,11 @@ class WatchedSignal(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def counts(self, values: Any, weight: Floats | None = None) -> Floats:
         """Return rows by bin, (bins,)."""
+        places = self.places(values)
+        return np.bincount(places, weight, minlength=len(self.shares)).astype(float)
+
+    def places(self, values: Any) -> NDArray[np.int64]:
+        """Return the bin of each row, (rows,)."""
         if self.values is None:
             places = np.searchsorted(self.edges, values, "left")
             places = np.where(np.isnan(values), len(self.edges) + 1, places)
@@ -86,7 +91,7 @@ class WatchedSignal(Struct, frozen=True, kw_only=True, omit_defaults=True):
             indices = pc.fill_null(pc.index_in(values, known_values), len(known_values))
             indices = pc.if_else(pc.is_valid(values), indices, len(known_values) + 1)
             places = indices.to_numpy(zero_copy_only=False)
-        return np.bincount(places, weight, minlength=len(self.shares)).astype(float)
+        return places
 
     def bins(self) -> list[str]:
         if self.values is not None:
@@ -267,7 +272,7 @@ def _texts(
     total = max(float(weight.sum()), 1.0)
     frequent = pc.and_(
         pc.greater_equal(present["weight_sum"], _RARE * total),
-        pc.greater_equal(present["user_count_distinct"], _FEWEST_USERS),
+        pc.greater_equal(present["user_count_distinct"], FEWEST_USERS),
     )
     frequent_values = present.filter(frequent)[:_SHOWN_VALUES]
     frequent_shares = frequent_values["weight_sum"].to_numpy() / total

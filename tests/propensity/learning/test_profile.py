@@ -52,6 +52,26 @@ def test_a_histogram_has_the_share_of_each_bin_and_of_label_1_in_it():
     assert flat.shares == [1]
 
 
+def test_no_bin_shows_fewer_than_ten_users():
+    """One user with a refund joins those without; one without an age stands nowhere."""
+    refunds = np.zeros(2_000)
+    refunds[0] = 5.0
+    age = np.arange(2_000, dtype=float)
+    age[1] = np.nan
+    columns = {"user_id": [f"u{n}" for n in range(2_000)], "refunds": refunds}
+    columns |= {"age": pa.array(age, from_pandas=True), "weight": np.ones(2_000)}
+    columns |= {"label": (np.arange(2_000) < 200).astype(np.int8)}
+    rows = Slice(rows=pa.table(columns))
+    refunds_shown, age_shown = distributions(
+        rows, {"refunds": "number", "age": "number"}
+    )
+
+    assert refunds_shown.shares == [1]
+    assert refunds_shown.rates == [0.1]
+    assert "missing" not in age_shown.bins
+    assert min(age_shown.shares) >= 10 / 2_000
+
+
 def test_a_correlation_is_spearmans_of_the_rows_that_have_a_value():
     """None of a category, and of a number that is the same everywhere."""
     rows = slice_of()
