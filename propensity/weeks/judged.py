@@ -112,6 +112,9 @@ def _not_judged(row: Plain, horizon_days: int) -> str:
         return ""
     if horizon_days > LONGEST_DAYS:
         return f"Not judged: not enough {period(horizon_days)}s yet"
+    if row.get("week") not in (None, row["prediction_as_of"]):
+        published = plain_day(row["prediction_as_of"])
+        return f"Not judged: its predictions are those of {published}"
     return "Not judged: its predictions were published without a range"
 
 

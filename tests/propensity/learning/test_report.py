@@ -217,6 +217,15 @@ def test_an_alarm_is_of_a_week_that_is_off_and_by_a_quarter(
     assert (judged.verdict, judged.is_alarm) == (verdict, is_alarm)
 
 
+def test_a_week_that_an_earlier_list_served_says_so():
+    """A Monday's run failed: the range that there is belongs to another week."""
+    counts = {"users": 1000, "mean_probability": 0.1, "conversions": 100}
+    dates = {"week": MONDAY, "prediction_as_of": MONDAY - WEEK}
+    judged = judgement_of({**dates, **counts}, 7)
+
+    assert "Not judged: its predictions are those of" in judged.text
+
+
 def test_a_quarter_is_judged_once_there_are_enough_and_days_of_events_never():
     counts = {"users": 1000, "mean_probability": 0.1, "conversions": 100}
     quarter = judgement_of({"prediction_as_of": MONDAY, **counts}, 91)
