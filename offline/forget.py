@@ -408,15 +408,23 @@ class Work:
         return sorted(self.events)
 
     def _letters(self) -> list[str]:
-        """Return the ids of dead letters that name a user in the clear."""
+        """
+        Return the ids of dead letters that name a user in the clear.
+
+        If a use case is meant, those that name another one alone are of others.
+        """
         users = frozenset(self.users)
+        others = frozenset(usecases.names()) - {self.use_case}
         message_ids = set()
         for batch in self.warehouse.batches(statement("forget_letters", folder=SQL)):
             for row in batch.to_pylist():
                 attributes = json.loads(row["attributes"] or "{}")
-                texts = suppression.possible_ids(row["raw"] or b"", attributes.values())
-                named = users.intersection(texts)
-                if named:
+                texts = frozenset(
+                    suppression.possible_ids(row["raw"] or b"", attributes.values())
+                )
+                named = users & texts
+                is_of_others = others & texts and self.use_case not in texts
+                if named and not (self.use_case and is_of_others):
                     self.found |= named
                     message_ids.add(row["message_id"])
         return sorted(message_ids)

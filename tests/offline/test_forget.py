@@ -196,6 +196,21 @@ class TestTables:
         assert listed.covers(GONE, USE_CASE)
         assert not listed.covers(GONE, OTHER)
 
+    def test_letters_of_another_use_case_stay_where_one_is_named(self, site):
+        """Those that name no use case go: nobody knows whose they are."""
+        texts = {"own": f', "use_case": "{USE_CASE}"', "unknown": ""}
+        texts["others"] = ', "use_case": "ga4_value"'
+        for message, text in texts.items():
+            raw = f'{{"who": "{GONE}"{text}}}'.encode()
+            letter = row_of(DEAD_LETTERS, message, raw=raw, attributes="{}")
+            site.append(DEAD_LETTERS, letter | {"message_id": message})
+        forget(site, use_case=USE_CASE)
+        [row] = site.rows(
+            "SELECT message_id FROM dead_letters WHERE received_on > '1970-01-01'"
+        )
+
+        assert row["message_id"] == "others"
+
     def test_lists_of_another_use_case_keep_who_is_another_person_there(self, site):
         """Their files have a column that says of whom they are."""
         lists = {}
