@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 
 from propensity import folders
 from propensity.statements import statement
+from propensity.tables.export import VIEW
 
 if TYPE_CHECKING:
-    from propensity.gcp.warehouse import Warehouse
+    from propensity.gcp.queries import Queries
 
 
-def undeclared_currency(warehouse: Warehouse, declared: str, *, since: date) -> str:
+def undeclared_currency(
+    warehouse: Queries, declared: str, *, since: date, ga_events: str = VIEW
+) -> str:
     """
     Return the one currency of amounts that are called dollars, and are none.
 
@@ -20,6 +23,7 @@ def undeclared_currency(warehouse: Warehouse, declared: str, *, since: date) -> 
         declared: Of the use case; with another one than dollars it is declared.
         since: The first day whose amounts are looked at. Of the newest one with any the
             export is read.
+        ga_events: The export, where it has no view.
 
     Returns:
         For example GBP. Empty if some amounts are in dollars, if there are none, and if
@@ -31,7 +35,7 @@ def undeclared_currency(warehouse: Warehouse, declared: str, *, since: date) -> 
     if row["day"] is None:
         return ""
     of_day = {"suffix": f"{row['day']:%Y%m%d}"}
-    [row] = warehouse.rows(statement("currency_of_day"), of_day)
+    [row] = warehouse.rows(statement("currency_of_day", ga_events=ga_events), of_day)
     return "" if row["currency"] in (None, "USD") else str(row["currency"])
 
 

@@ -3,7 +3,7 @@
 -- Parameters: @suffix STRING, the day's table.
 -- Source: ga_events, whose one day is read: the digest has no currencies.
 SELECT IF(COUNT(DISTINCT COALESCE(currency, '')) = 1, MAX(currency), NULL) AS currency
-FROM ga_events
+FROM `ga_events`
 WHERE
   table_suffix = @suffix
   AND COALESCE(purchase_revenue, event_value) > 0

@@ -31,6 +31,7 @@ from propensity.errors import (
     PropensityError,
     RequestError,
 )
+from propensity.ga4.currency import undeclared_currency
 from propensity.ga4.shards import KINDS, Shards, check_days, kinds_of
 from propensity.ga4.view import LATER_COLUMNS, consent_of, events_view, with_refusals
 from propensity.gcp.session import Session
@@ -587,6 +588,18 @@ def outcome_days_without(trial: ExportTrial, as_of: date) -> list[date]:
     )
     missing = days_without(shards, read, as_of, trial.as_of, utc_offset_hours=offset)
     return missing_label_days(trial, as_of, missing)
+
+
+def currency_of(trial: ExportTrial) -> str:
+    """Return the currency of what users paid, as the events of the export name it."""
+    declared = trial.use_case.currency
+    named = undeclared_currency(
+        trial.warehouse,
+        declared,
+        since=trial.days[0],
+        ga_events=trial.export.view,
+    )
+    return named if named else declared
 
 
 def event_of(trial: ExportTrial) -> str:

@@ -15,7 +15,7 @@ import re
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -253,6 +253,7 @@ def judge_by_orders(
     user: str,
     amount: str | None,
     time: str | None,
+    now: datetime,
 ) -> Judged:
     """
     Read a list back beside a file of orders.
@@ -262,6 +263,7 @@ def judge_by_orders(
         amount: The column with what was paid; None where only buyers count.
         time: The column with the time of an order, of which those before the list's
             date are left out; None where the file has later ones alone.
+        now: No order is later, but for a day of time zones.
     """
     listed = read_list(list_file)
     check_groups(listed, list_file)
@@ -281,6 +283,11 @@ def judge_by_orders(
     is_later = pd.Series(True, ids.index)
     if time:
         is_later = values[time] >= since
+        is_future = values[time] > now + timedelta(days=1)
+        if is_future.any():
+            with table_files.named(orders_file):
+                hint = "correct the order, or remove it"
+                refuse(values[time], is_future, "is later than today", hint=hint)
         newest = values[time].max()
         if not is_later.any():
             raise SchemaError(

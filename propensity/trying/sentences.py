@@ -7,7 +7,7 @@ from typing import Any
 
 from propensity.measures.statistic import MINIMUM_BUYERS
 from propensity.measures.verdicts import OPEN, verdict_of
-from propensity.pages.words import count, plural
+from propensity.pages.words import about, count, plural, signed
 
 ONCE = (
     "This is right once, not weekly: a deployment predicts each week, keeps the "
@@ -61,8 +61,7 @@ def what_contacting_brought(answer: Mapping[str, Any]) -> str:
         lines.append(
             f"Contacting {contacted} brought {_with_interval(answer['buyers'], who)}."
         )
-    if answer["amount"]:
-        lines.append(f"They paid {_with_interval(answer['amount'], 'more')}.")
+    lines += money_lines(answer)
     verdict = verdict_of(answer["verdict"])
     known_on = answer["known_on"]
     if verdict is OPEN and answer["until"] and answer["until"] < known_on:
@@ -176,11 +175,22 @@ def money_lines(together: Mapping[str, Any]) -> list[str]:
             "What they paid can't be compared yet: it takes "
             f"{MINIMUM_BUYERS} buyers in each group."
         ]
-    lines = [f"They paid {_with_interval(amount, 'more')}."]
-    if together["profit"]:
-        profit = _with_interval(together["profit"], "after the first contact of each")
-        lines.append(f"The profit is {profit}.")
+    currency = together.get("currency", "")
+    lines = [f"They paid {_money(amount, currency)} more."]
+    if together.get("profit"):
+        profit = _money(together["profit"], currency)
+        lines.append(
+            f"The profit is {profit}: the first contact of each cost "
+            f"{about(together['cost'], currency)}; later contacts, and what they "
+            "brought, are not counted."
+        )
     return lines
+
+
+def _money(difference: Mapping[str, Any], currency: str) -> str:
+    value = f"{signed(difference['estimate'], about)} {currency}".rstrip()
+    low = signed(difference["low"], about)
+    return f"{value} (between {low} and {signed(difference['high'], about)})"
 
 
 def headline(together: Mapping[str, Any]) -> str:
@@ -204,7 +214,11 @@ def brought_text(
             f"Come back on {final_on}: then it is known who of the first list "
             f"{did_of(event)}."
         )
-    return verdict_of(together["verdict"]).folder.format(did=did_of(event))
+    text = verdict_of(together["verdict"]).folder.format(did=did_of(event))
+    if together["lists_left"]:
+        text += f" At this size about {plural(together['lists_left'], 'more list')} "
+        text += "would decide it."
+    return text
 
 
 def _with_interval(difference: Mapping[str, Any], noun: str) -> str:

@@ -437,9 +437,11 @@ def _judged_in_folder(
 
 
 def _judged_by_orders(target: str, *, judge: Path, **options: Any) -> Spoken:
+    from propensity.clock import SYSTEM
     from propensity.trying import lists
 
-    judged = lists.judge_by_orders(judge, Path(target), **options)
+    now = SYSTEM.now()
+    judged = lists.judge_by_orders(judge, Path(target), now=now, **options)
     return spoken(asdict(judged), texts.what_contacting_brought)
 
 

@@ -26,17 +26,20 @@ from propensity.errors import NoData, RequestError
 from propensity.ids import USER
 from propensity.learning import season
 from propensity.measures.metrics import grouped
+from propensity.measures.power import weeks_left
 from propensity.measures.uplift import errors_at, figures, progress_at
+from propensity.measures.verdicts import verdict_of
 from propensity.pages.page import fill_template
 from propensity.pages.words import about, plural
 from propensity.runs.late import EXPORT_STOPPED_DAYS
 from propensity.spreadsheet import id_meant
 from propensity.statements import statement
 from propensity.table_files.ids import read_ids
-from propensity.tables.audiences import GroupSums
+from propensity.tables.audiences import Figures, GroupSums
 from propensity.trying.export import (
     ExportTrial,
     TriedExport,
+    currency_of,
     event_of,
     open_trial,
     outcome_days_without,
@@ -144,6 +147,7 @@ def write_week(
             reaching = _reaching_back(trial, state)
             tried = train_here(reaching, **train)
             state = _counted(reaching, state)
+            currency = currency_of(tried.trial)
         meant = _never_listed(tried.people, left_out, control, state)
         people = tried.people[~tried.people["user_id"].isin(meant)]
         listed = best(people, tried.trial, control, top=state.bound.listed)
@@ -160,6 +164,7 @@ def write_week(
             found = set(meant).intersection(tried.people["user_id"])
             answer["never"] = {"ids": len(set(left_out)), "found": len(found)}
         together = _together(state, cost_per_contact, margin)
+        together["currency"] = currency
         return _written(folder, state, trial, answer, together)
 
 
@@ -207,9 +212,11 @@ def judge_list(
             state = _with_taken(state, taken, folder)
             reaching = _reaching_back(trial, state)
             found = None
+            currency = trial.use_case.currency
             if _judgeable(trial, state):
                 reaching, _ = read_agreed(reaching, **read)
                 found = _check_found(reaching, taken, judge)
+                currency = currency_of(reaching)
             state = _counted(reaching, state)
         if key is None and keys != folder:
             whole_files.write_whole(folder / KEY, (keys / KEY).read_bytes())
@@ -222,6 +229,7 @@ def judge_list(
             "found": found,
         }
         together = _together(state, cost_per_contact, margin)
+        together["currency"] = currency
         return _written(folder, state, trial, answer, together)
 
 
@@ -474,28 +482,27 @@ def _together(
     state: Lists, cost_per_contact: float | None, margin: float | None
 ) -> dict[str, Any]:
     """Return what the lists brought whose outcomes are final, each user once."""
-    as_ofs = []
+    rows: list[dict[str, Any]] = []
     sums: list[GroupSums] = []
     costs = []
+    shown = _figures([], state, progress=1.0)
     for week in state.weeks:
         if week.counted is not None:
-            as_ofs.append(week.as_of)
             sums += [group for group in week.counted.sums if group.users]
             costs.append(_cost_of(week, cost_per_contact))
-    progress = 1.0
-    if as_ofs:
-        progress = progress_at(as_ofs[-1], first=as_ofs[0], until=None)
-    shown = figures(
-        sums,
-        control_share=state.bound.control_share,
-        errors=errors_at(progress),
-        is_final=True,
-    )
+            first = rows[0]["week"] if rows else week.as_of
+            progress = progress_at(week.as_of, first=first, until=None)
+            shown = _figures(sums, state, progress=progress)
+            rows.append({**shown.columns(), "week": week.as_of, "planned_until": None})
     cost = None
     if None not in costs:
         cost = sum(filter(None, costs))
-    together = {
-        "lists": len(as_ofs),
+    left = None
+    if rows and verdict_of(shown.verdict).is_undecided:
+        left = weeks_left(rows)
+    together: dict[str, Any] = {
+        "lists": len(rows),
+        "lists_left": left,
         "contacted": shown.treated_users,
         "verdict": shown.verdict,
         "cost": cost,
@@ -504,6 +511,15 @@ def _together(
     for name, difference in gain._asdict().items():
         together[name] = asdict(difference) if difference else None
     return together
+
+
+def _figures(sums: Sequence[GroupSums], state: Lists, *, progress: float) -> Figures:
+    return figures(
+        sums,
+        control_share=state.bound.control_share,
+        errors=errors_at(progress),
+        is_final=True,
+    )
 
 
 def _cost_of(week: WeeklyList, cost_per_contact: float | None) -> float | None:
@@ -571,7 +587,7 @@ def _written(
             "next": answer["next"],
             "who": answer.get("who_words", ""),
             "about": about,
-            "currency": trial.use_case.currency,
+            "currency": together["currency"],
         },
     )
     whole_files.write_whole(folder / PAGE, page.encode())

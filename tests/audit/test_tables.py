@@ -10,6 +10,7 @@ import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -146,7 +147,8 @@ def test_a_list_that_is_read_back_is_judged_as_an_audience_is(tmp_path, seed):
     def judged(rows: pd.DataFrame, by: pd.DataFrame, form: str = "csv") -> Any:
         for frame, path in ((rows, file), (by, bought)):
             tables.stored(frame, form, path)
-        options = {"user": "who", "amount": "paid", "time": "at"}
+        now = datetime(2026, 12, 1, tzinfo=UTC)
+        options = {"user": "who", "amount": "paid", "time": "at", "now": now}
         judge = partial(lists.judge_by_orders, file, bought, **options)
         answer = outcome_of(lambda: asdict(judge()))
         if answer == "refused":
@@ -171,6 +173,7 @@ def test_a_list_that_is_read_back_is_judged_as_an_audience_is(tmp_path, seed):
         judged(listed.assign(as_of=listed["as_of"].mask(listed.index == 7)), orders),
         judged(pd.concat([listed, listed.tail(1)]), orders),
         judged(listed, orders.assign(at=orders["at"].mask(orders.index == 7))),
+        judged(listed, orders.assign(at=orders["at"].mask(orders.index == 7, "2027"))),
     ):
         assert wrong == "refused"
 

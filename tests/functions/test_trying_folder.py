@@ -425,3 +425,19 @@ def test_a_late_table_loses_no_monday_and_missing_days_are_no_zero(tmp_path):
     assert fourth["together"]["lists"] == 1
     assert restored["together"]["lists"] == 2
     assert not restored["not_judged"]
+
+
+def test_sums_are_in_the_currency_of_the_export(mondays, tmp_path):
+    """Which has pounds alone, though a use case without a folder says dollars."""
+    folder = copied(mondays, tmp_path)
+    rows = []
+    pounds = shop.parameters({"currency": "GBP"})
+    for row in ROWS:
+        added = pounds if row["event_name"] == "purchase" else []
+        rows.append({**row, "event_params": row["event_params"] + added})
+    as_of = FIRST + 4 * weekly.WEEK
+    with in_place(exported(rows)):
+        answer = monday_of(folder, now=at(as_of))
+
+    assert answer["together"]["currency"] == "GBP"
+    assert " USD" not in (folder / "index.html").read_text()
