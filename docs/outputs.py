@@ -2,12 +2,14 @@
 What the demo prints, in the page that quotes it.
 
     python -m docs.outputs                 play the demo, and write its numbers
-    python -m docs.outputs --check FILE    compare the page with what a demo printed
+    python -m docs.outputs --check FILE    compare the page with what a demo printed,
+                                           and pictures with the pages that it wrote
 
 A line of the page quotes a line of the demo if both are the same but for their numbers.
 ``docs.pictures`` shows what was played.
 
-Exit code 1 if the page quotes a line that the demo does not print, or another number.
+Exit code 1 if the page quotes a line that the demo does not print, or another number,
+or if a picture shows other words than its page has.
 """
 
 from __future__ import annotations
@@ -102,6 +104,12 @@ def problems(text: str, printed: list[str]) -> Iterator[str]:
             yield f"{line.strip()}\n  the demo printed: {other.strip()}"
 
 
+def state_of(printed: list[str]) -> Path:
+    """Return the folder of the state in which a demo says that its dashboard is."""
+    [file, *_] = re.findall(r"(\S+)/dashboard/index\.html", "\n".join(printed))
+    return ROOT / file
+
+
 def played() -> str:
     """Play the demo in a state of its own, and return what it prints."""
     shutil.rmtree(ROOT / ".local" / "states" / STATE, ignore_errors=True)
@@ -119,10 +127,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m docs.outputs")
     parser.add_argument("--check", type=Path, metavar="FILE")
     options = parser.parse_args()
+    # It shows what this module has played, and imports it.
+    from docs import pictures
+
     text = PAGE.read_text("utf-8")
     if options.check:
         printed = options.check.read_text("utf-8").splitlines()
         wrong = list(problems(text, printed))
+        wrong += pictures.outdated_pictures(state_of(printed))
         print(*wrong, sep="\n")
         return int(bool(wrong))
     new, _ = written(text, played().splitlines())

@@ -3,17 +3,24 @@ Pictures of what the demo has left, in the pages that show it.
 
     python -m docs.pictures
 
-It follows ``python -m docs.outputs``, and needs the browser Chromium.
+It follows ``python -m docs.outputs``, and needs the browser Chromium. Each picture
+carries the words of its page, which ``docs.outputs --check`` compares with a demo's.
 """
 
 from __future__ import annotations
 
+import re
 import shutil
+import struct
 import subprocess
 import sys
+import zlib
+from collections.abc import Iterator
 from html import escape
+from html.parser import HTMLParser
+from pathlib import Path
 
-from docs.outputs import ROOT, STATE
+from docs.outputs import ROOT, STATE, shape
 from propensity.spreadsheet import rows_of_csv
 
 FOLDER = ROOT / ".local" / "states" / STATE
@@ -26,9 +33,9 @@ LIST_ROWS = 9
 LIST_STYLE = """<meta charset="utf-8"><style>
 body { margin: 0; font: 15px/1.2 Carlito, Calibri, sans-serif; }
 table { border-collapse: collapse; }
-td { border: 1px solid #d4d4d4; padding: 5px 12px; white-space: nowrap; }
-tr:first-child td { background: #f1f1f1; font-weight: 600; }
-td:first-child, td:nth-child(3), td:nth-child(4) { text-align: right; }
+td, th { border: 1px solid #d4d4d4; padding: 5px 12px; white-space: nowrap; }
+th { background: #f1f1f1; font-weight: 600; text-align: left; }
+tr > :first-child, tr > :nth-child(3), tr > :nth-child(4) { text-align: right; }
 </style>"""
 PICTURES = {
     "list.png": (LIST, 820, 261, 1),
@@ -36,6 +43,68 @@ PICTURES = {
     "dashboard-dark.png": (OVERVIEW, 1180, 716, 0),
     "report.png": (REPORT, 1000, 560, 1),
 }
+
+
+# The chunk of a PNG's text, compressed. Source: PNG specification, 11.3.3.4.
+TEXT = b"iTXt"
+KEYWORD = b"Page"
+HEAD = KEYWORD + b"\0\1\0\0\0"
+# Cells and charts hold what each run draws anew; cells of a heading are words.
+WITHOUT_WORDS = {"style", "td", "svg"}
+DAY = re.compile(
+    r"\d{4}-\d\d-\d\d|\b(Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day\b"
+    r"|\b(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)\b"
+)
+
+
+class _Words(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden = 0
+        self.words: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.hidden += tag in WITHOUT_WORDS
+
+    def handle_endtag(self, tag: str) -> None:
+        self.hidden -= tag in WITHOUT_WORDS
+
+    def handle_data(self, data: str) -> None:
+        if not self.hidden:
+            self.words.append(data)
+
+
+def words_of(page: Path) -> str:
+    """Return the words of a page, with a sign for each number and each day's name."""
+    parser = _Words()
+    parser.feed(page.read_text("utf-8"))
+    return DAY.sub("#", shape(" ".join(parser.words)))
+
+
+def with_words(picture: bytes, words: str) -> bytes:
+    """Return a PNG that carries words in a chunk before its last one."""
+    body = TEXT + HEAD + zlib.compress(words.encode())
+    size = struct.pack(">I", len(body) - len(TEXT))
+    chunk = size + body + struct.pack(">I", zlib.crc32(body))
+    return picture[:-12] + chunk + picture[-12:]
+
+
+def carried_words(picture: bytes) -> str:
+    """Return the words that a PNG carries; none if it has no such chunk."""
+    _, found, rest = picture.partition(TEXT + HEAD)
+    return zlib.decompressobj().decompress(rest).decode() if found else ""
+
+
+def outdated_pictures(state: Path) -> Iterator[str]:
+    """Yield what a picture shows otherwise than the page of a state that was played."""
+    write_list(state)
+    for name, (file, *_) in PICTURES.items():
+        carried = carried_words((ROOT / "docs" / name).read_bytes())
+        words = words_of(state / file)
+        if carried != words:
+            known = set(re.split("[.:] ", carried))
+            new = [part for part in re.split("[.:] ", words) if part not in known]
+            yield f"docs/{name} is older than its page, which says: {'; '.join(new)}"
 
 
 def take_pictures() -> None:
@@ -49,6 +118,8 @@ def take_pictures() -> None:
             f"--screenshot={ROOT}/docs/{name}",
             page.as_uri(),
         )
+        picture = ROOT / "docs" / name
+        picture.write_bytes(with_words(picture.read_bytes(), words_of(page)))
         print(f"wrote docs/{name}")
 
 
@@ -63,19 +134,21 @@ def chromium(*words: str) -> None:
     subprocess.run(command, check=True, capture_output=True)
 
 
-def write_list() -> None:
+def write_list(state: Path) -> None:
     """Write the best of the mailing's last list as a page, for its picture."""
-    folder = FOLDER / "storage/propensity-local/audiences/ga4_purchase/mailing"
+    folder = state / "storage/propensity-local/audiences/ga4_purchase/mailing"
     [*_, newest] = sorted(folder.glob("*/*.csv"))
     lines = ""
+    kind = "th"
     for row in rows_of_csv(newest.read_bytes())[:LIST_ROWS]:
-        cells = "".join(f"<td>{escape(cell)}</td>" for cell in row)
+        cells = "".join(f"<{kind}>{escape(cell)}</{kind}>" for cell in row)
         lines += f"<tr>{cells}</tr>"
-    (FOLDER / LIST).write_text(f"<!DOCTYPE html>{LIST_STYLE}<table>{lines}</table>")
+        kind = "td"
+    (state / LIST).write_text(f"<!DOCTYPE html>{LIST_STYLE}<table>{lines}</table>")
 
 
 if __name__ == "__main__":
     if not FOLDER.is_dir():
         sys.exit("there is nothing to take pictures of: run `make outputs` first")
-    write_list()
+    write_list(FOLDER)
     take_pictures()
