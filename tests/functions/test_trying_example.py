@@ -48,7 +48,7 @@ def test_the_example_is_tried_by_the_command_that_it_names(tried, folder):
     [quoted] = blocks("README.md", "text")
 
     assert lines[0] == f"$ {TYPED}"
-    assert worded(quoted) == worded("\n".join(lines[5:10]))
+    assert worded(quoted) == worded("\n".join(lines[5:11]))
     assert quoted == blocks("docs/first-look.md", "text")[0]
     assert "open try-churn.csv.html" in lines[-1]
     assert "a file of yours" in lines[-1]
