@@ -112,22 +112,15 @@ class Effects:
         contacted = np.round(shares * len(order)).astype(int)
         return np.asarray(sums[contacted] / len(order))
 
-    def gain(
-        self, order: Floats | None = None, *, errors: float = NORMAL
-    ) -> Difference:
+    def gain(self) -> Difference:
         """
-        Return by how much the curve by effect lies above that of another order.
+        Return by how much the curve by effect lies above that by expected outcome.
 
         It is the mean over all shares that could be contacted, per user.
-
-        Args:
-            order: As of ``curve``; by expected outcome where None.
-            errors: How many standard errors its interval reaches.
         """
-        other = self.expected if order is None else order
         ranks = [self._rank(effect) for effect in self.by_fold]
         return self._more(
-            self._rank(self.effect), self._rank(other), by_fold=ranks, errors=errors
+            self._rank(self.effect), self._rank(self.expected), by_fold=ranks
         )
 
     def gain_at(self, share: float, order: Floats | None = None) -> Difference:
@@ -142,9 +135,7 @@ class Effects:
         if order is not None:
             others = self._best(order, share)
         best = [self._best(effect, share) for effect in self.by_fold]
-        return self._more(
-            self._best(self.effect, share), others, by_fold=best, errors=NORMAL
-        )
+        return self._more(self._best(self.effect, share), others, by_fold=best)
 
     def gain_of_expected(self, share: float) -> Difference:
         """Return how much more a share adds by expected outcome than at random."""
@@ -157,7 +148,6 @@ class Effects:
         other: Floats,
         *,
         by_fold: Sequence[Floats],
-        errors: float,
     ) -> Difference:
         """
         Return what contacting by effect adds more than contacting in another way.
@@ -176,7 +166,7 @@ class Effects:
         # The jackknife's variance, as each fold's models leave its users out.
         of_order = np.var(by_fold, axis=0) * len(by_fold)
         variance = gains.var() + min(of_chance, (self.added**2 * of_order).mean())
-        half = errors * float(np.sqrt(variance / len(gains)))
+        half = NORMAL * float(np.sqrt(variance / len(gains)))
         estimate = float(gains.mean())
         return Difference(estimate, estimate - half, estimate + half)
 
@@ -249,19 +239,16 @@ def _unit(expected: Floats) -> float:
     return spread
 
 
-def users_needed(gain: Difference, users: int, *, errors: float = NORMAL) -> int | None:
+def users_needed(gain: Difference, users: int) -> int | None:
     """
     Return how many users would show a gain of this size in four of five experiments.
 
     None if the gain is not above 0, or so small that nobody has as many.
-
-    Args:
-        errors: How many standard errors the interval of the gain reaches.
     """
     if gain.low is None or gain.estimate <= 0:
         return None
-    error = (gain.estimate - gain.low) / errors
-    needed = users * ((errors + POWER) * error / gain.estimate) ** 2
+    error = (gain.estimate - gain.low) / NORMAL
+    needed = users * ((NORMAL + POWER) * error / gain.estimate) ** 2
     return int(np.ceil(needed)) if needed < _MOST_USERS else None
 
 

@@ -181,7 +181,7 @@ class FirstLook:
             values = self.table.rows[name].drop_null()
             different = len(values.unique())
             is_whole = pc.all(pc.equal(values, pc.floor(values))).as_py()
-            if is_whole and 2 * different <= len(values):
+            if is_whole and 0 < 2 * different <= len(values):
                 sentences.append(
                     f"{column} has {different:,} values, each in "
                     f"{len(values) / different:,.0f} rows, and is read as a number: if "

@@ -12,7 +12,7 @@ from propensity.learning.effects import (
     model_of,
     users_needed,
 )
-from propensity.measures.intervals import Difference
+from propensity.measures.intervals import NORMAL, Difference
 from propensity.models.groups import GroupEffects
 
 
@@ -35,8 +35,8 @@ def nothing(features):
 
 def errors_from_zero(seed: int) -> float:
     """By how many standard errors an order of chance differs from the other."""
-    gain = effects(experiment(1_500, nothing, seed=seed)).gain(errors=1)
-    return gain.estimate / (gain.high - gain.estimate)
+    gain = effects(experiment(1_500, nothing, seed=seed)).gain()
+    return NORMAL * gain.estimate / (gain.high - gain.estimate)
 
 
 def test_an_order_of_chance_adds_neither_more_nor_less():
