@@ -133,6 +133,7 @@ class Audience:
         columns: Names of the members' further columns.
         order: The column of predictions that they were put in order by.
         last_size: Members as of the date before; None without one.
+        chosen_alike: The date before, if its members were chosen by the same rule.
         sent_to: Destinations that have taken users of it, of this date or earlier.
         model_version: Whose predictions they are.
         suppressed: Users of the date who are suppressed by now.
@@ -149,6 +150,7 @@ class Audience:
     columns: Sequence[str] = ()
     order: str = PROBABILITY
     last_size: int | None = None
+    chosen_alike: date | None = None
     sent_to: frozenset[str] = frozenset()
     model_version: int = 0
     suppressed: Sequence[str] = ()
@@ -205,6 +207,9 @@ def find_or_choose(
         )
     stored = [row for row in selections if row["as_of"] == as_of]
     before = [row for row in selections if row["as_of"] < as_of]
+    chosen_alike = None
+    if before and before[0]["selection"] == declared.selection():
+        chosen_alike = before[0]["as_of"]
     reading = Reading(deployment, session, named, as_of)
     if stored:
         reading.read_stored(is_planned=is_planned)
@@ -224,6 +229,7 @@ def find_or_choose(
         columns=reading.columns,
         order=reading.order,
         last_size=before[0]["users"] if before else None,
+        chosen_alike=chosen_alike,
         sent_to=frozenset(sent_to),
         model_version=publication["model_version"],
         suppressed=reading.suppressed,

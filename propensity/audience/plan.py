@@ -49,8 +49,38 @@ def needed(audience: Audience, plan: Plan, declared: Declared) -> int | None:
     return None if count == inf else ceil(count)
 
 
-def planned(session: Session, declared: Declared, audience: Audience) -> Plan:
-    """Return the plan of an audience before it is sent, whose members a session has."""
+def known_newcomers(deployment: Deployment, audience: Audience) -> float | None:
+    """
+    Return how many new members a week brings, by a plan of the same week and rule.
+
+    To count them again all scores of thirteen weeks would be read, each day.
+    """
+    before = audience.chosen_alike
+    if before is None or before.isocalendar()[:2] != audience.as_of.isocalendar()[:2]:
+        return None
+    key = {"audience": audience.name, "as_of": before}
+    newcomers: float | None = None
+    for row in deployment.rows("audience_newcomers", **key):
+        newcomers = row["new_members_a_week"]
+    return newcomers
+
+
+def planned(
+    session: Session,
+    declared: Declared,
+    audience: Audience,
+    *,
+    newcomers: float | None = None,
+) -> Plan:
+    """
+    Return the plan of an audience before it is sent, whose members a session has.
+
+    Args:
+        newcomers: New members a week; counted here where None.
+    """
+    since = audience.as_of
+    if newcomers is None:
+        since -= KNOWN_WEEKS * WEEK
     sums = audience.sums
     chances = sums.chances
     asked = {
@@ -60,14 +90,14 @@ def planned(session: Session, declared: Declared, audience: Audience) -> Plan:
         "least": declared.threshold,
         "places": sums.members if declared.threshold is None else None,
         "tie_key": audience.control.tie_key,
-        "since": audience.as_of - KNOWN_WEEKS * WEEK,
+        "since": since,
         "recent": audience.as_of - RECENT_WEEKS * WEEK,
         "as_of": audience.as_of,
         "cost": declared.cost_per_contact,
         "margin": declared.margin,
     }
     [row] = session.rows(statement("audience_plan", order=audience.order), asked)
-    new_a_week = row["new_members_a_week"]
+    new_a_week = row["new_members_a_week"] if newcomers is None else newcomers
     planned_weeks = LOOKS
     if declared.until:
         planned_weeks = max((declared.until - audience.as_of) // WEEK, 0) + 1

@@ -30,7 +30,7 @@ from propensity.audience.destinations.destination import (
 )
 from propensity.audience.destinations.kinds import ByHand, Secret, opened
 from propensity.audience.members import find_or_choose, nobody, store
-from propensity.audience.plan import needed, planned, warnings_of
+from propensity.audience.plan import known_newcomers, needed, planned, warnings_of
 from propensity.audience.requests import RequestLog
 from propensity.audience.stopping import Listed, listed
 from propensity.clock import SYSTEM, Clock
@@ -166,7 +166,8 @@ def send(
                     hint=advice,
                     field="audience",
                 )
-            plan = planned(session, named.declared, audience)
+            newcomers = known_newcomers(deployment, audience)
+            plan = planned(session, named.declared, audience, newcomers=newcomers)
             check()
             # First what the control group is drawn by: no member is there without it.
             deployment.warehouse.write(AUDIENCE_PLANS, [plan])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hmac
 import json
+from datetime import timedelta
 
+import numpy as np
 import pytest
 from msgspec import structs
 
@@ -447,6 +449,52 @@ class TestPlan:
         assert third["pays_from"] == pytest.approx(0.5 * 2 / (0.4 * 50))
         assert sum(decile["conversions"] for decile in deciles) == pytest.approx(5)
         assert deciles[-1]["pays_from"] is None
+
+    @pytest.mark.parametrize("users", [1, 9, 10, 37, 200])
+    def test_tenths_are_equal_parts_whatever_the_scores(self, deployment, users):
+        """Users of one score are divided; fewer than ten users are one each."""
+        chances = {
+            f"u{n:03}": (0.2, 0.2, 0.2, 0.7, 0.1 * n / users)[n % 5]
+            for n in range(users)
+        }
+        publish(deployment.warehouse, MONDAY, chances)
+        deciles = preview(deployment, top=None, threshold=0.0)["deciles"]
+        best_first = sorted(chances.values(), reverse=True)
+        parts = np.array_split(best_first, 10)
+
+        assert [decile["users"] for decile in deciles] == [
+            len(p) for p in parts if len(p)
+        ]
+        for decile, part in zip(deciles, parts, strict=False):
+            assert decile["conversions"] == pytest.approx(part.sum())
+
+    def test_newcomers_are_counted_once_a_week(self, deployment):
+        """A daily audience reads the scores of thirteen weeks on its first day of the
+        week; a person's preview, or another rule, counts again."""
+        lower = {user: chance * 0.8 for user, chance in PROBABILITIES.items()}
+        days = [
+            MONDAY - WEEK,
+            MONDAY,
+            MONDAY + timedelta(1),
+            MONDAY + timedelta(2),
+            MONDAY + WEEK,
+        ]
+        for day, scores in zip(
+            days, [lower, PROBABILITIES, lower, PROBABILITIES, lower], strict=True
+        ):
+            publish(deployment.warehouse, day, scores)
+        rule = {"top": None, "threshold": 0.38}
+        counted = []
+        for day in days[1:]:
+            named = winback(**rule)
+            act(deployment, run.send, named, until=day)
+            [stored] = deployment.rows(
+                f"SELECT * FROM ma_audience_plans WHERE as_of = DATE '{day}'"
+            )
+            counted.append(stored["new_members_a_week"])
+
+        assert counted[0] == counted[1] == counted[2] == 38
+        assert counted[3] != 38
 
     def test_without_a_cost_or_amounts_no_uplift_pays(self, deployment, shop):
         free = preview(shop, margin=0.4)["deciles"][0]
