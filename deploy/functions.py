@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from deploy import DeploymentError
 from propensity.settings import DEAD_LETTERS, ENRICHED, EVENTS
 from propensity.tables.stream import SUPPRESSED_USERS
 from propensity.usecases import UseCase
@@ -25,6 +26,8 @@ FILE = Path(__file__).with_name("functions.toml")
 LISTED = frozenset({SUPPRESSED_USERS.name})
 # The job that runs commands for operators.
 OPERATOR = "operator"
+# https://cloud.google.com/run/docs/configuring/services/memory-limits
+MOST_GIB_OF_ONE = 4
 # What a service has, unless it says otherwise.
 _SERVICE = {"min-instances": 0, "cpu-throttling": True, "ingress": "internal"}
 # A run's date is the day in UTC; and the longest that Cloud Scheduler waits.
@@ -159,6 +162,7 @@ def load(file: Path = FILE) -> tuple[Function, ...]:
         entry["flags"] = _flags(_SERVICE | entry.pop("service", {}))
         if "schedule" in entry:
             entry["schedule"] = _schedule(**entry["schedule"])
+        _check_memory(target, entry["flags"])
         functions.append(Function(target=target, **entry))
     return tuple(functions)
 
@@ -167,6 +171,17 @@ def load(file: Path = FILE) -> tuple[Function, ...]:
 def operator() -> Account:
     """Return what the operators' job may touch."""
     return Account(target=OPERATOR, **tomllib.loads(FILE.read_text())[OPERATOR])
+
+
+def _check_memory(target: str, flags: Mapping[str, str]) -> None:
+    """Raise DeploymentError for memory that Cloud Run refuses to one processor."""
+    memory = flags.get("memory", "")
+    size_gib = int(memory.removesuffix("Gi")) if memory.endswith("Gi") else 0
+    if size_gib > MOST_GIB_OF_ONE and flags.get("cpu") == "1":
+        raise DeploymentError(
+            f"deploy/functions.toml: {target} has memory = {memory} and cpu = 1, which "
+            f"Cloud Run refuses above {MOST_GIB_OF_ONE}Gi. Set cpu = 2"
+        )
 
 
 def _schedule(*, per_use_case: bool = True, skips: str = "", **flags: Any) -> Schedule:

@@ -75,6 +75,7 @@ PUT_TOGETHER = {
     "ads_consent",
     "meaningless_ids",
     "sampled_by",
+    "remove_older_predictions",
     "export_day",
     "export_tables",
     "export_value",

@@ -7,7 +7,7 @@
 --   @conversions_high INT64; @value_low and @value_high NUMERIC; @spread and @value_spread
 --   FLOAT64; @freedom INT64: the range, null without one.
 -- In the current table re-scored users are overwritten, new ones added and the others
--- kept; a rerun of an older date takes the row of no user who has a newer one.
+-- kept, unless a setting bounds how long; a rerun of an older date takes the row of no user who has a newer one.
 -- Deciles of the expected value that begin with the same value are one.
 BEGIN TRANSACTION;
 
@@ -138,5 +138,7 @@ WHEN NOT MATCHED THEN
     s.expected_value,
     s.decile_value
   );
+
+-- include: older_predictions.sql
 
 COMMIT TRANSACTION;

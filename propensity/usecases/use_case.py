@@ -264,14 +264,12 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
             features = statements.lines_of("features", folder=self.folder)
         condition = statements.lines_of(f"{DRAWN}_of_training", folder=self.folder)
         lines = list[Line]()
-        is_drawn = False
         for line in features:
             if line.statement != DRAWN:
                 lines.append(line)
-            elif not is_drawn:
+            elif line.number == 1:
                 lines += condition
-                is_drawn = True
-        return lines if is_drawn else []
+        return lines if lines != features else []
 
     def tables(self, name: str) -> dict[str, str]:
         """Return the SQL of the own tables that a statement reads, by name there."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy import configuration, functions
+from deploy import DeploymentError, configuration, functions
 from propensity import usecases
 from propensity.errors import UseCaseError
 from propensity.registry.leases import DURATION
@@ -137,3 +137,15 @@ def test_a_run_is_called_again_once_it_can_succeed(function):
         assert sum(pauses) > 60 * Settings(project="p").export_wait_minutes
     if target == "model_training":
         assert ATTEMPT_DEADLINE_S + sum(pauses) > int(function.flags["timeout"])
+
+
+def test_memory_that_one_processor_cannot_have_is_refused(tmp_path):
+    """Cloud Run would say so at the end of a deploy."""
+    text = functions.FILE.read_text().replace('memory = "1Gi"', 'memory = "8Gi"', 1)
+    file = tmp_path / "functions.toml"
+    file.write_text(text)
+    with pytest.raises(DeploymentError, match="get_proba has memory = 8Gi .* cpu = 2"):
+        functions.load(file)
+
+    file.write_text(text.replace("cpu = 1  # one event loop", "cpu = 2", 1))
+    assert functions.load(file)

@@ -103,6 +103,30 @@ def test_no_run_holds_a_row_for_each_user_at_once(champion_deployment, monkeypat
     assert [sql for rows, sql in whole if rows >= users / 2] == []
 
 
+def test_a_setting_bounds_how_long_users_stay_in_the_current_table(
+    champion_deployment,
+):
+    """None does so by itself. Who returns after longer than that is stored once, and
+    other use cases keep their users."""
+    kept = "ma_predictions_table=400"
+    deployment = champion_deployment.with_settings(PROPENSITY_RETENTION_DAYS=kept)
+    long_ago = TRAINED - 500 * DAY
+    for use_case in ("ga4_purchase", "first_day_churn"):
+        for user in ("gone.1", "user.001"):
+            put(deployment.warehouse, user, as_of=long_ago, use_case=use_case)
+    put(deployment.warehouse, "gone.2", as_of=TRAINED - WEEK)
+    champion_deployment.run("predictions", TRAINED)
+    stored = "SELECT use_case, user_id, as_of FROM ma_predictions_table"
+    before = [row["user_id"] for row in deployment.rows(stored)]
+    deployment.run("predictions", TRAINED, force=True)
+    rows = [(row["use_case"], row["user_id"]) for row in deployment.rows(stored)]
+
+    assert "gone.1" in before
+    assert len(rows) == len(set(rows)) == 160 + 1 + 2
+    assert ("ga4_purchase", "gone.1") not in rows
+    assert ("ga4_purchase", "gone.2") in rows
+
+
 def test_a_publication_keeps_other_users(publication):
     """
     Re-scored users are overwritten, also those of an earlier run for the same date; new

@@ -217,7 +217,12 @@ WITH
         ) / 86400e6
       ) AS days_known
     FROM user_totals
-    FULL OUTER JOIN customers USING (as_of, owner)
+    FULL OUTER JOIN (
+      SELECT * EXCEPT (visitor)
+      FROM (SELECT *, owner AS visitor FROM customers)
+      WHERE
+-- include: drawn_users.sql
+    ) USING (as_of, owner)
   )
 -- Days since the first visit end at one and a half lookbacks: beyond, they would grow
 -- with the age of the property, and a model would take that drift for loyalty. GA4

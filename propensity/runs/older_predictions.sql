@@ -1,0 +1,2 @@
+-- Part of publish_predictions.sql: without PROPENSITY_RETENTION_DAYS of the current table,
+-- users who are not scored any more stay in it.
