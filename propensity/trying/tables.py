@@ -18,7 +18,7 @@ from propensity.errors import MissingTable, RequestError
 from propensity.gcp.warehouse import Warehouse
 from propensity.learning.candidates import ALGORITHMS, imported
 from propensity.settings import GIB, Settings
-from propensity.spreadsheet import csv_of
+from propensity.spreadsheet import csv_of, id_of_cell
 from propensity.statements import statement
 from propensity.table_files import files as table_files
 from propensity.trying.duel import Duel, compare_look, read_todays_list
@@ -105,7 +105,7 @@ def try_file(
         for candidate in chosen["candidates"]:
             if candidate.algorithm not in ALGORITHMS:
                 imported(candidate)
-    new_rows = _read_rows(rows, step)
+    new_rows = _read_rows(rows, chosen["user"], step)
     file = Path(target)
     table = _labelled(target, chosen["label"], step=step)
     typing = f"typing {table.num_columns} columns of {len(table):,} rows"
@@ -160,7 +160,7 @@ def try_experiment_file(
         What the experiment says, and how many users the list has.
     """
     _check_files(target, rows, report=report, scores=scores)
-    new_rows = _read_rows(rows, step)
+    new_rows = _read_rows(rows, chosen["user"], step)
     table = _labelled(target, chosen["label"], step=step)
     with table_files.named(Path(target)), step(f"comparing {len(table):,} rows"):
         look = try_experiment(table, name=Path(target).name, **chosen)
@@ -182,11 +182,18 @@ def _check_files(
         whole_files.check_output(scores, ".csv", option="scores", others=others)
 
 
-def _read_rows(rows: str | None, step: Step) -> pa.Table | None:
+def _read_rows(rows: str | None, user: str | None, step: Step) -> pa.Table | None:
+    """Return the rows to score; users of a list as they were before it was written."""
     if rows is None:
         return None
     with step(f"reading {rows}"):
-        return _read(rows)
+        table = _read(rows)
+    if user not in table.column_names or Path(rows).suffix.lower() != ".csv":
+        return table
+    cells = table[user].to_pylist()
+    users = [None if cell is None else id_of_cell(cell) for cell in cells]
+    place = table.column_names.index(user)
+    return table.set_column(place, user, pa.array(users, pa.string()))
 
 
 def _write(

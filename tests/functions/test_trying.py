@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import codecs
 import json
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -112,7 +114,8 @@ def test_a_list_opens_in_a_spreadsheet(folder, capsys):
     file = folder / "usecase.toml"
     file.write_text('[[candidates]]\nname = "lr"\nalgorithm = "LogisticRegression"\n')
     later = customers().tail(3).drop(columns="churned")
-    later["customer"] = ["=c7", "Zoë", "c9"]
+    # The first is as an earlier list has it.
+    later["customer"] = ["'=c7", "Zoë", "c9"]
     later.to_csv("later.csv", index=False)
     options = [*OPTIONS, "--rows=later.csv", "--scores=lists/later.csv", "--json"]
     assert main(["try", "churn.csv", *options, "--candidates=usecase.toml"]) == 0
@@ -126,3 +129,23 @@ def test_a_list_opens_in_a_spreadsheet(folder, capsys):
     )
     assert {*listed["customer"]} == {"'=c7", "Zoë", "c9"}
     assert listed["probability"].is_monotonic_decreasing
+
+
+def test_a_list_of_nobody_replaces_an_earlier_one(folder, capsys):
+    """Who sends it each month would contact last month's users otherwise."""
+    random = np.random.default_rng(0)
+    is_mailed = random.random(3_000) < 0.5
+    visits = random.poisson(4, 3_000)
+    table = pd.DataFrame({"customer": range(3_000), "visits": visits})
+    table["mail"] = np.where(is_mailed, "spring", "none")
+    table["bought"] = (random.random(3_000) < 0.5 - 0.3 * is_mailed).astype(int)
+    table.to_csv("campaign.csv", index=False)
+    table.drop(columns=["mail", "bought"]).to_csv("new.csv", index=False)
+    Path("list.csv").write_text("customer\nana\n")
+    words = ["try", "campaign.csv", "--user=customer", "--label=bought"]
+    words += ["--treatment=mail", "--control=none", "--rows=new.csv"]
+    assert main([*words, "--scores=list.csv"]) == 0
+
+    said = capsys.readouterr().err
+    assert "list.csv has no users: there is nobody to contact" in said
+    assert pd.read_csv("list.csv").empty
