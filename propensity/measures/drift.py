@@ -91,7 +91,7 @@ class WatchedSignal(Struct, frozen=True, kw_only=True, omit_defaults=True):
             indices = pc.fill_null(pc.index_in(values, known_values), len(known_values))
             indices = pc.if_else(pc.is_valid(values), indices, len(known_values) + 1)
             places = indices.to_numpy(zero_copy_only=False)
-        return places
+        return np.asarray(places, dtype=np.intp)
 
     def bins(self) -> list[str]:
         if self.values is not None:
