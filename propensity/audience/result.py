@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from propensity.measures.intervals import Difference, in_columns
 from propensity.measures.statistic import MINIMUM_BUYERS
 from propensity.measures.uplift import Gain, gained
-from propensity.measures.verdicts import LOST, OPEN, Verdict, verdict_of
+from propensity.measures.verdicts import LOST, OPEN, UpliftVerdict, verdict_of
 from propensity.pages.words import about, amount, plural, share
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Result:
     status: str
     contacted: int
     control: int
-    verdict: Verdict
+    verdict: UpliftVerdict
     cost: Decimal | None
     margin: float | None
     gain: Gain
@@ -160,7 +160,7 @@ def sentence(shown: Result, currency: str) -> str:
     return "".join(parts)
 
 
-def headline(shown: Result, currency: str) -> str:
+def brought_headline(shown: Result, currency: str) -> str:
     """Say what contacting brought, without a stop; no gain or loss that is chance."""
     brought = shown.gain.amount
     if brought is None or brought.is_above() or brought.is_below():

@@ -12,7 +12,13 @@ from typing import Any, NamedTuple, TypeVar
 
 from propensity import usecases
 from propensity.audience.programme import Together, apart, programmes, shared_groups
-from propensity.audience.result import Result, by_week, headline, newest, sentence
+from propensity.audience.result import (
+    Result,
+    brought_headline,
+    by_week,
+    newest,
+    sentence,
+)
 from propensity.dashboard.reading import QueryResult, Row
 from propensity.errors import ArtifactError
 from propensity.gcp.artifacts import Artifacts
@@ -320,7 +326,7 @@ class Case:
     def headline(self) -> str:
         """The answer: what acting on the predictions brought, or how right they are."""
         if self.answer is not None and self.answer.gain.amount is not None:
-            return headline(self.answer, self.facts.unit)
+            return brought_headline(self.answer, self.facts.unit)
         unit = self.facts.unit
         saved = sum(row["saved"] for row in self.saving)
         if self.saving:

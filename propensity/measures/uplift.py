@@ -43,7 +43,7 @@ from propensity.measures.verdicts import (
     NO_CONTROL,
     OPEN,
     TOO_FEW,
-    Verdict,
+    UpliftVerdict,
     verdict_of,
 )
 from propensity.tables.audiences import Figures, GroupSums, Revenue
@@ -227,7 +227,7 @@ def sample_ratio(treated: int, control: int, *, share: float) -> float:
 
 def verdict(
     difference: Difference | None, *, conversions: int, is_sound: bool, is_final: bool
-) -> Verdict:
+) -> UpliftVerdict:
     """Return the verdict on a campaign: helps, harms, open, or why there is none."""
     if not is_sound:
         return LOST

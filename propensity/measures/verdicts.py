@@ -12,7 +12,7 @@ from typing import Literal
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class UpliftVerdict:
     """
     What can be said of contacting users.
 
@@ -39,7 +39,7 @@ class Verdict:
     colour: Literal["good", "wait", "open"] = "open"
 
 
-HELPS = Verdict(
+HELPS = UpliftVerdict(
     code="helps",
     page="contacting helps",
     terminal="That is more than chance.",
@@ -47,7 +47,7 @@ HELPS = Verdict(
     folder="That is more than chance.",
     colour="good",
 )
-HARMS = Verdict(
+HARMS = UpliftVerdict(
     code="harms",
     page="contacting does harm",
     terminal="That is a loss beyond chance.",
@@ -57,7 +57,7 @@ HARMS = Verdict(
     problem="does harm",
     colour="wait",
 )
-OPEN = Verdict(
+OPEN = UpliftVerdict(
     code="open",
     page="too early to say",
     terminal="That may be chance: contact more users, or hold out more of them.",
@@ -65,7 +65,7 @@ OPEN = Verdict(
     folder="That may be chance: wait for more lists.",
     is_undecided=True,
 )
-TOO_FEW = Verdict(
+TOO_FEW = UpliftVerdict(
     code="too_few",
     page="too few conversions to say",
     terminal="Fewer than 10 of them {did}, which is too few to say.",
@@ -73,7 +73,7 @@ TOO_FEW = Verdict(
     folder="Fewer than 10 of them {did}, which is too few to say.",
     is_undecided=True,
 )
-NO_CONTROL = Verdict(
+NO_CONTROL = UpliftVerdict(
     code="no_control",
     page="no group to compare with",
     terminal="Nobody is held out, so that nothing can be said of the effect.",
@@ -81,7 +81,7 @@ NO_CONTROL = Verdict(
     folder="Nobody is held out, so that nothing can be said of the effect.",
 )
 # The sizes of the groups can't be chance.
-LOST = Verdict(
+LOST = UpliftVerdict(
     code="sample_ratio",
     page="users got lost, so it can't be used",
     terminal="The groups' sizes can't be chance: rows of the list got lost on the way, "
@@ -96,6 +96,6 @@ LOST = Verdict(
 VERDICTS = {each.code: each for each in (HELPS, HARMS, OPEN, TOO_FEW, NO_CONTROL, LOST)}
 
 
-def verdict_of(code: str | None) -> Verdict:
+def verdict_of(code: str | None) -> UpliftVerdict:
     """Return the verdict with a stored code; none and an unknown one are open."""
     return OPEN if code is None else VERDICTS.get(code, OPEN)

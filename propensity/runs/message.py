@@ -75,12 +75,9 @@ def sentences(
         for together in read_programmes(deployment, until=as_of):
             audiences = [names.of(use_case, name) for name in together.audiences]
             said = programme_lines(replace(together, audiences=audiences), currency)[0]
-            if len(audiences) > 1:
-                said += " Each user counts once: this is not the sum of theirs."
             if len(audiences) > 1 or together.shared_with:
                 brought.append(said)
-                if len(audiences) == 1:
-                    told += audiences
+                told += audiences
         for name, result in results(deployment, until=as_of).items():
             audience = names.of(use_case, name)
             if audience not in told:

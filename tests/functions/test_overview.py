@@ -12,7 +12,7 @@ import pytest
 from propensity.pages.findings import PAGE as PAGE_OF_FINDINGS
 from propensity.pages.findings import meanings
 from propensity.registry.leases import name_of
-from propensity.tables.audiences import AUDIENCE_LIFT, AUDIENCE_PLANS
+from propensity.tables.audiences import AUDIENCE_LIFT, AUDIENCE_PLANS, PROGRAMME_LIFT
 from propensity.tables.models import EVALUATION
 from propensity.timeframe import DAY
 from tests.deploy.monitoring import raised
@@ -205,6 +205,16 @@ class TestMessage:
         assert "winback of ga4_value is stopped." in needs
         assert "1 user of winback of ga4_purchase are pending" in needs
         assert "winback of ga4_purchase: 1 user, and" in chosen
+
+    def test_a_message_opens_with_the_total_alone(self, deployment):
+        """Sums of audiences that share users can't be reconciled with it."""
+        together = {**LIFT, "control_group": "winback", "period": "all"}
+        together["audiences"] = ["mailing", "winback"]
+        append_rows(deployment.warehouse, PROGRAMME_LIFT, [together])
+        brought = deployment.run("overview", MONDAY)["sentences"][0]
+
+        assert brought.count("Contacting") == 1
+        assert "(mailing, winback): Contacting 681 users" in brought
 
     def test_a_message_is_sent_once_a_week(self, deployment, chat):
         """Whatever is repeated; a person can have it sent again. One of an earlier day

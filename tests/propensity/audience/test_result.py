@@ -16,9 +16,9 @@ from propensity.audience.programme import (
     shared_groups,
 )
 from propensity.audience.result import (
+    brought_headline,
     by_week,
     claim,
-    headline,
     newest,
     result,
     sentence,
@@ -83,11 +83,13 @@ def test_a_headline_has_no_sum_that_may_be_chance():
     helping = result(row(verdict="helps"))
     sure = result(row(revenue_difference_low=0.1, verdict="helps"))
 
-    assert headline(undecided, "USD") == (
+    assert brought_headline(undecided, "USD") == (
         "Too early to say what contacting 681 users brought"
     )
-    assert headline(helping, "USD").startswith("Contacting helps; too early to say")
-    assert headline(sure, "USD") == claim(sure, "USD")
+    assert brought_headline(helping, "USD").startswith(
+        "Contacting helps; too early to say"
+    )
+    assert brought_headline(sure, "USD") == claim(sure, "USD")
     assert sentence(undecided, "USD").endswith("The difference may be chance.")
     assert "Contacting helps, by how many had" in sentence(helping, "USD")
 
