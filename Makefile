@@ -36,7 +36,7 @@ help: ## list the targets
 	@echo "make up STATE=…                run the result of a demo; PROPENSITY_PORT_BASE=9080 for other ports"
 
 setup: $(STAMP) $(FUNCTION_STAMP) ## install everything into .venv, and each function's lock beside it
-	@[ "$(MAKECMDGOALS)" != setup ] || echo "Ready. Next: make demo, or $(BIN)/propensity try FILE"
+	@[ "$(MAKECMDGOALS)" != setup ] || echo "Ready. Next: make demo, or $(BIN)/propensity try --example"
 
 setup-deploy: ## install what a deploy needs, and no more
 	@[ -e $(STAMP) ] || { $(PYTHON) -m venv $(VENV) && \
