@@ -7,7 +7,12 @@ import io
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from decimal import Decimal
+from pathlib import Path
 
+from propensity.errors import RequestError
+
+WORKBOOK = ".xlsx"
 CSV_TYPE = "text/csv; charset=utf-8"
 # What separates cells, in any country's spreadsheet, and the signs of a formula, wide
 # ones as well. Source: OWASP, "CSV Injection".
@@ -17,6 +22,8 @@ _FORMULA = re.compile(rf"{_SEPARATED}('*)({_SIGN}[^;,\t\r\n]*)")
 _MARKED = re.compile(rf"{_SEPARATED}'('*{_SIGN})")
 # How a spreadsheet keeps a text from becoming a number: ="00029".
 _KEPT = re.compile(r'="(.*)"', re.DOTALL)
+# Excel keeps fifteen digits: a longer number, such as an id, is a text.
+_INEXACT = 10**15
 # Numbers, telephone numbers, and ids and addresses with a sign in front call nothing.
 _HARMLESS = re.compile(r"[-+]([\d .()/-]*|[\w.@+-]*)")
 
@@ -48,6 +55,50 @@ def _lines(rows: Iterable[Sequence[object]]) -> str:
     writer = csv.writer(text, quoting=csv.QUOTE_NONNUMERIC)
     writer.writerows([_cell(value) for value in row] for row in rows)
     return text.getvalue()
+
+
+def workbook_of(names: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
+    """
+    Return rows as a workbook of Excel; texts, such as ids, stay as they are.
+
+    Args:
+        rows: As of ``csv_of``; a probability is shown in percent.
+    """
+    # Who writes no workbook needs no library for it.
+    import xlsxwriter
+
+    file = io.BytesIO()
+    with xlsxwriter.Workbook(file, {"constant_memory": True}) as book:
+        percent = book.add_format({"num_format": "0.00%"})
+        sheet = book.add_worksheet("list")
+        sheet.write_row(0, 0, names)
+        for line, row in enumerate(rows, 1):
+            for index, value in enumerate(row):
+                is_number = isinstance(value, int | float) and abs(value) < _INEXACT
+                if is_number and not isinstance(value, bool):
+                    style = percent if names[index] == "probability" else None
+                    sheet.write_number(line, index, value, style)
+                elif value is not None:
+                    is_text = isinstance(value, str | Decimal)
+                    text = str(value) if is_text else json.dumps(value, default=str)
+                    sheet.write_string(line, index, text)
+    return file.getvalue()
+
+
+def list_of(
+    file: Path, names: Sequence[str], rows: Iterable[Sequence[object]]
+) -> bytes:
+    """Return rows as the name of a file asks: a workbook, or CSV."""
+    if file.suffix.lower() != WORKBOOK:
+        return csv_of(names, rows)
+    try:
+        return workbook_of(names, rows)
+    except ModuleNotFoundError as error:
+        raise RequestError(
+            f"{file} is a workbook, for which xlsxwriter is missing",
+            hint="Name a .csv file, or install xlsxwriter",
+            field="scores",
+        ) from error
 
 
 def rows_of_csv(content: bytes) -> list[list[str]]:

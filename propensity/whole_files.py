@@ -9,20 +9,18 @@ from pathlib import Path
 from propensity.errors import RequestError
 
 
-def check_output(
-    file: Path, ending: str, *, option: str, others: Sequence[str]
-) -> None:
+def check_output(file: Path, *endings: str, option: str, others: Sequence[str]) -> None:
     """
     Make sure that a file to write replaces none of the others that a command names.
 
     Args:
-        ending: What its name ends with, which files of other people do not.
+        endings: One of which its name ends with, which files of other people do not.
         option: That names it.
     """
-    if file.suffix.lower() != ending:
+    if file.suffix.lower() not in endings:
         raise RequestError(
-            f"{file} does not end in {ending}",
-            hint=f"Name it {file.stem if file.stem else option}{ending}",
+            f"{file} does not end in {' or '.join(endings)}",
+            hint=f"Name it {file.stem if file.stem else option}{endings[0]}",
             field=option,
         )
     for other in map(Path, others):

@@ -32,7 +32,7 @@ from propensity.measures.power import power, smallest_uplift
 from propensity.measures.revenue import exact_money
 from propensity.measures.uplift import Gain, figures, gained
 from propensity.pages.words import plural
-from propensity.spreadsheet import csv_of, id_of_cell
+from propensity.spreadsheet import WORKBOOK, id_of_cell, list_of
 from propensity.table_files import files as table_files
 from propensity.table_files.texts import refuse
 from propensity.tables.audiences import Figures, GroupSums
@@ -499,7 +499,10 @@ def try_and_list(
     whole_files.check_output(report, ".html", option="report", others=[])
     control = None
     if scores is not None:
-        whole_files.check_output(scores, ".csv", option="scores", others=[str(report)])
+        others = [str(report)]
+        whole_files.check_output(
+            scores, ".csv", WORKBOOK, option="scores", others=others
+        )
         if share is not None:
             control = draw_control(share, scores.parent)
     tried = try_export(target, **arguments)
@@ -523,7 +526,7 @@ def try_and_list(
                 outcome=use_case.outcome,
             )
             answer["key"] = str(scores.parent / KEY)
-        content = csv_of(list(listed), listed.itertuples(index=False))
+        content = list_of(scores, list(listed), listed.itertuples(index=False))
         whole_files.write_whole(scores, content)
     answer["who"] = [asdict(line) for line in who]
     answer["who_words"] = who_sentence(who)

@@ -18,7 +18,7 @@ from propensity.errors import MissingTable, RequestError
 from propensity.gcp.warehouse import Warehouse
 from propensity.learning.candidates import ALGORITHMS, imported
 from propensity.settings import GIB, Settings
-from propensity.spreadsheet import csv_of, id_of_cell
+from propensity.spreadsheet import WORKBOOK, id_of_cell, list_of
 from propensity.statements import statement
 from propensity.table_files import files as table_files
 from propensity.trying.duel import Duel, compare_look, read_todays_list
@@ -179,7 +179,9 @@ def _check_files(
     whole_files.check_output(report, ".html", option="report", others=read_files)
     if scores is not None:
         others = read_files + [str(report)]
-        whole_files.check_output(scores, ".csv", option="scores", others=others)
+        whole_files.check_output(
+            scores, ".csv", WORKBOOK, option="scores", others=others
+        )
 
 
 def _read_rows(rows: str | None, user: str | None, step: Step) -> pa.Table | None:
@@ -208,7 +210,7 @@ def _write(
     if listed is None or scores is None:
         return 0
     whole_files.write_whole(
-        scores, csv_of(list(listed), listed.itertuples(index=False))
+        scores, list_of(scores, list(listed), listed.itertuples(index=False))
     )
     return len(listed)
 

@@ -105,7 +105,7 @@ def _file(flag: str, help_text: str, *, shown: str | None = None) -> Decorator[A
     help="Prediction date of the trial of a use case.",
 )
 @_file("--report", "File to write the report to.", shown="try-TARGET.html")
-@_file("--scores", "Also write a CSV file of the users to contact, the best first.")
+@_file("--scores", "Also write the users to contact, the best first: .csv or .xlsx.")
 @click.option(
     "--rows",
     metavar="FILE",

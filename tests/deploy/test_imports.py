@@ -44,7 +44,7 @@ NEVER = {
     "propensity.gcp.queries.Queries._streamed": {"get_proba"},
     "propensity.suppression.Suppressed.without": {"get_proba"},
     # The operators' command alone prints a list.
-    "propensity.audience.destinations.files.workbook_of_members": {
+    "propensity.spreadsheet.workbook_of": {
         "audiences",
         "overview",
     },

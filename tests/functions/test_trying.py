@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -129,6 +130,11 @@ def test_a_list_opens_in_a_spreadsheet(folder, capsys):
     )
     assert {*listed["customer"]} == {"'=c7", "Zoë", "c9"}
     assert listed["probability"].is_monotonic_decreasing
+    options = [*OPTIONS, "--rows=later.csv", "--scores=later.xlsx"]
+    assert main(["try", "churn.csv", *options, "--candidates=usecase.toml"]) == 0
+    with zipfile.ZipFile("later.xlsx") as book:
+        cells = "".join(map(str, map(book.read, book.namelist())))
+    assert ">=c7<" in cells
 
 
 def test_a_list_of_nobody_replaces_an_earlier_one(folder, capsys):

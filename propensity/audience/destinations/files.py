@@ -9,7 +9,6 @@ forget`` removes users from it.
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
@@ -23,11 +22,7 @@ from propensity.audience.members import Member, Sums
 from propensity.errors import Conflict
 from propensity.gcp.artifacts import Artifacts
 from propensity.registry.versions import parquet_of
-from propensity.spreadsheet import CSV_TYPE, csv_parts
-
-# Columns that people read in percent.
-# Excel keeps fifteen digits: a longer number, such as an id, is a text.
-_INEXACT = 10**15
+from propensity.spreadsheet import CSV_TYPE, csv_parts, workbook_of
 
 
 def _folder(request: Request) -> str:
@@ -112,27 +107,9 @@ def workbook_of_members(
     Excel reads a CSV by the country's separator and decimal mark, and takes an id of
     digits for a number, of which it keeps fifteen.
     """
-    # The command alone writes workbooks.
-    import xlsxwriter
-
     names = _names(sums, columns, order)
     [rows] = _rows(names, [members], is_text=False)
-    file = io.BytesIO()
-    with xlsxwriter.Workbook(file, {"constant_memory": True}) as book:
-        percent = book.add_format({"num_format": "0.00%"})
-        sheet = book.add_worksheet("list")
-        sheet.write_row(0, 0, names)
-        for line, row in enumerate(rows, 1):
-            for index, value in enumerate(row):
-                is_number = isinstance(value, int | float) and abs(value) < _INEXACT
-                if is_number and not isinstance(value, bool):
-                    style = percent if names[index] == "probability" else None
-                    sheet.write_number(line, index, value, style)
-                elif value is not None:
-                    is_text = isinstance(value, str | Decimal)
-                    text = str(value) if is_text else json.dumps(value, default=str)
-                    sheet.write_string(line, index, text)
-    return file.getvalue()
+    return workbook_of(names, rows)
 
 
 def _names(sums: Sums, columns: Sequence[str], order: str) -> list[str]:
