@@ -30,7 +30,7 @@ from propensity.measures.power import weeks_left
 from propensity.measures.uplift import errors_at, figures, progress_at
 from propensity.measures.verdicts import verdict_of
 from propensity.pages.page import fill_template
-from propensity.pages.words import about, plural
+from propensity.pages.words import count, plural
 from propensity.runs.late import EXPORT_STOPPED_DAYS
 from propensity.spreadsheet import id_meant
 from propensity.statements import statement
@@ -586,7 +586,7 @@ def _written(
             "noticed": noticed(answer),
             "next": answer["next"],
             "who": answer.get("who_words", ""),
-            "about": about,
+            "whole": count,
             "currency": together["currency"],
         },
     )
