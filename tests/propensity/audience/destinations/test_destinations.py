@@ -152,7 +152,9 @@ class TestHttp:
 
         assert SECRET not in raised.value.message
 
-    @pytest.mark.parametrize("secret", ["a key", "schl\u00fcssel", "50%", "a#b"])
+    @pytest.mark.parametrize(
+        "secret", ["a key", "schl\u00fcssel", "50%", "a#b", "a&b=c", "a+b"]
+    )
     def test_a_secret_that_is_no_part_of_an_address_is_named(
         self, read, monkeypatch, secret
     ):
