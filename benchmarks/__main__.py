@@ -20,7 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 # In the order in which they run; quick ones first.
-NAMES = ("lookup", "verdicts", "experiments", "quality", "million")
+NAMES = ("lookup", "quality", "million")
 # They run by name alone: ratios of speed that move by 10%, and sets that are fetched.
 BY_NAME = ("half_space_trees", "ingest", "published", "scoring", "stream", "training")
 HEAD = "| what | ours | peer | ratio | target |\n|:--|:--|:--|:--|:--|\n"

@@ -14,6 +14,9 @@ from typing import TypeVar
 
 AnyError = TypeVar("AnyError", bound=Exception)
 
+# Two servers say so of a request, each of the part that it reads.
+BROKEN_BODY = "the body ends too early, or its chunks are malformed; send it again"
+
 
 def without_frames(error: AnyError) -> AnyError:
     """

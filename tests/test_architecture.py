@@ -55,7 +55,7 @@ FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 HOUSE_FLOORS = ("benchmarks", "commands", "local", "offline", "deploy")
 
 # These statements have the name of something else, too: a column, a view, a key.
-HOMONYMS = {"export_day", "ga_events", "members", "sampled_by", "scored"}
+HOMONYMS = {"export_day", "ga_events", "sampled_by", "scored"}
 
 # What runs for users; ``score``, 04 and a training on events are the others.
 ENTRIES_OF_USERS = (

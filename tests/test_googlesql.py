@@ -61,7 +61,8 @@ SETTINGS = Settings(project="p")
 # Python puts these together, and tests of their own have what comes of it.
 PUT_TOGETHER = {
     "audience_away",
-    "audience_choice",
+    "audience_members",
+    "chosen_anew",
     "ga_events",
     "ga_events_shards",
     "ga_events_earlier",
@@ -189,8 +190,9 @@ def relations() -> dict[str, Columns]:
     # The session of a trial has it.
     known["user_days"] = columns(days, known, parameters_of(days))
     # That of a delivery has what these make.
-    for name in ("audience_members", "requests_due"):
-        script = put_in(statement(name))
+    chosen = {"chosen": lines_of("chosen_before")}
+    for name, parts in (("audience_members", chosen), ("requests_due", {})):
+        script = put_in(statement(name, **parts))
         known, _ = tables_and_columns(script, known, parameters_of(script))
     return known
 
@@ -216,6 +218,11 @@ def written(name: str) -> dict[str, list[Line]]:
         # With keys.sql, a use case draws its users before it computes features.
         found["training_rows_drawn"] = found["training_rows"]
         found["training_rows"] = lines_of("training_rows", folder=folders.place(name))
+        found["audience_members"] = lines_of(
+            "audience_members",
+            folder=folders.place(name),
+            chosen=lines_of("chosen_before"),
+        )
         others = OFFLINE.keys() - PUT_TOGETHER
         found |= {one: lines_of(one, folder=OFFLINE[one]) for one in others}
     parts = {
@@ -261,8 +268,8 @@ def test_a_choice_of_customers_who_were_away_is_taken_by_googles_own_analyzer(
     use_case = usecases.load("ga4_purchase")
     declared = Declared(destination="csv", top=5, who="away", away_days=90)
     audience = DeclaredAudience("winback", Path("no files"), declared)
-    choice = lines_of("audience_choice")
-    text = put_in(audience.statement("audience_members", use_case, members=choice))
+    choice = lines_of("chosen_anew")
+    text = put_in(audience.statement("audience_members", use_case, chosen=choice))
     values = audience.parameters(use_case, SETTINGS, AS_OF)
     types = {key: type_of_parameter(key, value) for key, value in values.items()}
 

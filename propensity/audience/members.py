@@ -21,6 +21,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
@@ -44,7 +45,7 @@ PROBABILITY = "probability"
 PAGE = 1_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Member:
     """
     A user of a request; without a probability, a user to be taken off a list.
@@ -64,7 +65,7 @@ class Member:
     decile_value: float | None = None
     address: str | None = None
 
-    @property
+    @cached_property
     def values(self) -> dict[str, object]:
         """What a destination may be sent of the user, by name."""
         values: dict[str, object] = {}
@@ -74,7 +75,7 @@ class Member:
             values[name] = getattr(self, name)
         return values
 
-    @property
+    @cached_property
     def key(self) -> str:
         """What tells it from the others of a request."""
         if self.address is None or self.probability is not None:
@@ -341,7 +342,7 @@ class Reading:
         # Too few by chance once in 10^18 times, whatever the budget and the share.
         read = min(most, int(1.5 * paid_for) + 1_000) + len(self.suppressed)
         self._read(
-            "audience_choice",
+            "chosen_anew",
             {
                 **control.parameters,
                 "least": declared.threshold,
@@ -367,7 +368,7 @@ class Reading:
         parts = dict[str, Sequence[Line]]()
         if not has_sql and not is_planned:
             parts["audience_who"] = statements.lines_of("audience_who")
-        self._read("members", {"asks_again": has_sql}, **parts)
+        self._read("chosen_before", {"asks_again": has_sql}, **parts)
 
     def _read(
         self, part: str, parameters: Mapping[str, object], **parts: Sequence[Line]
@@ -383,7 +384,7 @@ class Reading:
                 self._use_case,
                 drawn_by=named.declared.control_by,
                 own_columns=own_columns,
-                members=statements.lines_of(
+                chosen=statements.lines_of(
                     part, consent=self._consent(), order=self.order
                 ),
                 **parts,

@@ -42,8 +42,6 @@ _MEMORY_LIMITS = (
 
 _JSON_TYPE = "application/json"
 
-BROKEN_BODY = "the body ends too early, or its chunks are malformed; send it again"
-
 
 # -- failures -------------------------------------------------------------------------
 
@@ -164,7 +162,7 @@ async def body_of(request: Request, *, maximum: int) -> bytes:
         # Starlette's own stream takes several times as long for one part.
         part = await request.receive()
         if part["type"] == "http.disconnect":
-            raise errors.RequestError(BROKEN_BODY, field="body")
+            raise errors.RequestError(errors.BROKEN_BODY, field="body")
         chunk = part.get("body", b"")
         is_whole = not part.get("more_body", False)
         size += len(chunk)

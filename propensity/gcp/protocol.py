@@ -11,8 +11,7 @@ import json
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from propensity.errors import RequestError
-from propensity.gcp.http import BROKEN_BODY
+from propensity.errors import BROKEN_BODY, RequestError
 
 
 class JsonErrors(HttpToolsProtocol):

@@ -370,13 +370,13 @@ def _body_of(request: flask.Request) -> bytes:
     except RequestEntityTooLarge as error:
         raise errors.TooLarge(f"the body is over {MAXIMUM_BODY} bytes") from error
     except (OSError, HTTPException, ParseException) as error:
-        raise errors.RequestError(http.BROKEN_BODY, field="body") from error
+        raise errors.RequestError(errors.BROKEN_BODY, field="body") from error
     finally:
         # The framework reads the rest of a body that was rejected.
         request.max_content_length = None
     # gunicorn takes the end of the connection for the end of the body.
     if request.content_length is not None and len(body) < request.content_length:
-        raise errors.RequestError(http.BROKEN_BODY, field="body")
+        raise errors.RequestError(errors.BROKEN_BODY, field="body")
     return body
 
 

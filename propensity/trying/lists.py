@@ -142,7 +142,7 @@ def best(
 
 
 def is_held_out(user: str, control: Control) -> bool:
-    """Return whether a user is in a control group, as ``audience_choice.sql`` draws."""
+    """Return whether a user is in a control group, as ``chosen_anew.sql`` draws."""
     digest = hmac.digest(control.group_key, user.encode(), "sha256")
     return int.from_bytes(digest[:8], "big") < control.share * 2**64
 

@@ -10,9 +10,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+from msgspec import Meta
 
 from propensity.audience.members import Audience, Member
 from propensity.errors import PropensityError, RequestError
+
+if TYPE_CHECKING:
+    from propensity.clock import Clock
+    from propensity.registry.deployment import Deployment
 
 ADD = "add"
 REMOVE = "remove"
@@ -176,3 +184,40 @@ class Destination(ABC):
     def outcome(self, receipt: str) -> Outcome | None:
         """Return what became of the users of a receipt; None if that is still open."""
         return None
+
+
+class DestinationFile(
+    msgspec.Struct, kw_only=True, forbid_unknown_fields=True, tag_field="kind"
+):
+    """What the files of all receivers have, and what each kind of them says."""
+
+    name: Annotated[
+        str,
+        Meta(
+            pattern=r"^(?!(bucket|csv)$)[!-~][ -~]{0,63}\Z",
+            description="up to 64 ASCII characters, and not bucket or csv",
+        ),
+    ]
+
+    @classmethod
+    def can_remove(cls, entries: Mapping[str, object]) -> bool:
+        """Whether the receiver takes users off its list, by a file's entries."""
+        raise NotImplementedError
+
+    @classmethod
+    def entries(
+        cls, template: Mapping[str, object], variables: Mapping[str, str], audience: str
+    ) -> Mapping[str, object]:
+        """Return the entries of an audience's file."""
+        return template
+
+    def opened(
+        self,
+        deployment: Deployment,
+        variables: Mapping[str, str],
+        *,
+        columns: Sequence[str],
+        clock: Clock,
+    ) -> Destination:
+        """Open the receiver, with secrets by ``$`` and name; or raise ValueError."""
+        raise NotImplementedError

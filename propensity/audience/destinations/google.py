@@ -21,6 +21,7 @@ from propensity.audience.destinations.destination import (
     ADD,
     REMOVE,
     Destination,
+    DestinationFile,
     Outcome,
     Refused,
     Request,
@@ -28,7 +29,6 @@ from propensity.audience.destinations.destination import (
     Unanswered,
     check_age,
 )
-from propensity.audience.destinations.http import DestinationFile
 from propensity.audience.destinations.values import coarsest, filled, plain
 from propensity.audience.members import Member
 from propensity.clock import SYSTEM, Clock

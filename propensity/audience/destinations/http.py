@@ -27,6 +27,7 @@ from propensity.audience.destinations.destination import (
     ADD,
     REMOVE,
     Destination,
+    DestinationFile,
     Refused,
     Request,
     Sent,
@@ -68,43 +69,6 @@ NO_SECRET = re.compile(rf"{NO_ADDRESS.pattern}|[&+]", re.ASCII)
 NO_HEADER = re.compile(r"[^ -~\u00a0-\u00ff]")
 _JSON = msgspec.json.Encoder(decimal_format="number")
 Method = Literal["POST", "PUT", "PATCH", "DELETE"]
-
-
-class DestinationFile(
-    msgspec.Struct, kw_only=True, forbid_unknown_fields=True, tag_field="kind"
-):
-    """What the files of all receivers have, and what each kind of them says."""
-
-    name: Annotated[
-        str,
-        Meta(
-            pattern=r"^(?!(bucket|csv)$)[!-~][ -~]{0,63}\Z",
-            description="up to 64 ASCII characters, and not bucket or csv",
-        ),
-    ]
-
-    @classmethod
-    def can_remove(cls, entries: Mapping[str, object]) -> bool:
-        """Whether the receiver takes users off its list, by a file's entries."""
-        raise NotImplementedError
-
-    @classmethod
-    def entries(
-        cls, template: Mapping[str, object], variables: Mapping[str, str], audience: str
-    ) -> Mapping[str, object]:
-        """Return the entries of an audience's file."""
-        return template
-
-    def opened(
-        self,
-        deployment: Deployment,
-        variables: Mapping[str, str],
-        *,
-        columns: Sequence[str],
-        clock: Clock,
-    ) -> Destination:
-        """Open the receiver, with secrets by ``$`` and name; or raise ValueError."""
-        raise NotImplementedError
 
 
 class Removal(msgspec.Struct, forbid_unknown_fields=True):

@@ -15,12 +15,13 @@ from propensity.audience.declared import BUCKET, CSV, FILES, DeclaredAudience
 from propensity.audience.destinations.destination import (
     REMOVE,
     Destination,
+    DestinationFile,
     Request,
     Sent,
 )
 from propensity.audience.destinations.files import CsvFiles, ParquetFiles
 from propensity.audience.destinations.google import GoogleFile
-from propensity.audience.destinations.http import DestinationFile, HttpFile
+from propensity.audience.destinations.http import HttpFile
 from propensity.audience.destinations.values import concealed, secrets_in
 from propensity.clock import SYSTEM, Clock
 from propensity.entries import explain

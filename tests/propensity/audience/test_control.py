@@ -176,7 +176,7 @@ class TestPersons:
         assert send(deployment, control="0%")["held_out"] == 0
 
 
-@pytest.mark.parametrize("name", ["eligible", "members", "audience_people"])
+@pytest.mark.parametrize("name", ["eligible", "chosen_anew", "audience_people"])
 def test_an_audience_may_have_the_name_of_a_statement(deployment, tmp_path, name):
     """Its file stands for the statement in no other audience of the use case."""
     sql = "SELECT user_id FROM publication WHERE user_id = 'u001'"

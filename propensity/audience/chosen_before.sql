@@ -2,7 +2,7 @@
 -- now: the control group may have more of them, whoever is suppressed is none, and nor is
 -- who is not in the audience's own statement any more, or has another consent there, where
 -- that is asked.
--- audience_choice.sql stands in its place for members that are not stored yet.
+-- chosen_anew.sql has members that are not stored yet.
 -- Parameters: @use_case, @audience STRING; @as_of DATE; those of audience_controls.sql;
 --   @suppressed ARRAY<STRING>; @asks_again BOOL.
 -- Source: ma_audience_members, and the session's table scored.

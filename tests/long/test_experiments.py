@@ -3,21 +3,23 @@ How often ``try`` is wrong about experiments without any effect.
 
 Each is drawn: 4,000 to 60,000 users, of whom 10 to 50% are held out, outcomes of 1 to
 15%, features, and one treatment or two. A verdict other than "undecided" is a mistake:
-an interval of 95% allows it in 2.5% of the cases for each of both. TESTS=400 draws 400.
+an interval of 95% allows it in 2.5% of the cases for each of both. Of 400 draws 21
+were mistakes.
 """
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 import pandas as pd
+import pytest
 
-from benchmarks.measuring.report import Line
 from propensity.errors import SchemaError
 from propensity.models.encoding import Floats
 from propensity.trying.first_look.experiment import try_experiment
 
+TESTS = 40
+# More are told by chance once in 1,000 times.
+MOST = 7
 FEWEST_USERS = 4_000
 MOST_USERS = 60_000
 # A group without so many outcomes is refused.
@@ -75,11 +77,11 @@ def drawn(seed: int) -> pd.DataFrame:
     return table
 
 
-def lines() -> list[Line]:
-    tests = int(os.environ.get("TESTS", "20"))
-    opens = 0
-    adds_less = 0
-    for seed in range(tests):
+@pytest.mark.long
+def test_one_experiment_in_twenty_without_an_effect_is_told_of_one():
+    """Whichever it is: that an order by effect adds more, or less."""
+    told = 0
+    for seed in range(TESTS):
         try:
             look = try_experiment(
                 drawn(seed), label="bought", treatment="contact", control="none"
@@ -87,10 +89,6 @@ def lines() -> list[Line]:
         except SchemaError:
             # Groups of one in 1,000 differ by chance as if they were not drawn.
             continue
-        opens += any(arm.gain.is_above() for arm in look.arms)
-        adds_less += any(arm.gain.is_below() for arm in look.arms)
-    what = f"of {tests} experiments without an effect,"
-    return [
-        Line(f"{what} to contact by effect", "", {"ours": [opens]}),
-        Line(f"{what} adds less", "", {"ours": [adds_less]}),
-    ]
+        told += any(arm.gain.is_above() or arm.gain.is_below() for arm in look.arms)
+
+    assert told <= MOST
