@@ -20,15 +20,13 @@ from propensity.ga4.shards import (
     local_days,
 )
 from propensity.ga4.view import check_view_text
-from propensity.registry.leases import name_of, read_lease
 from propensity.runs import digest
-from propensity.runs.late import AGES, EXPORT_STOPPED_DAYS
+from propensity.runs.late import EXPORT_STOPPED_DAYS
 from propensity.tables.export import VIEW
 from propensity.timeframe import DAY, days_of_data
 
 if TYPE_CHECKING:
     from propensity.ga4.shards import Freshness
-    from propensity.gcp.artifacts import Artifacts
     from propensity.gcp.warehouse import Warehouse
     from propensity.runs.reading import RowSource
     from propensity.runs.run import Run
@@ -229,18 +227,6 @@ def _age_of(run: Run, shards: Shards) -> int:
             export_age_days=days,
         )
     return days
-
-
-def known_age(artifacts: Artifacts, use_case: str, *, as_of: date) -> int:
-    """Return ``export_age_days`` of the newest run of the last week; 0 without one."""
-    for back in range(7):
-        for kind in reversed(AGES):
-            name = name_of(use_case, kind, as_of - back * DAY)
-            _, file = read_lease(artifacts, name)
-            days = file.answer.get("export_age_days") if file.answer else None
-            if isinstance(days, int):
-                return days
-    return 0
 
 
 def status(run: Run, as_of: date) -> str:

@@ -33,8 +33,7 @@ from propensity.pages.findings import PAGE, meanings
 from propensity.pages.words import Plain, cleaned, period, plain_day, plural
 from propensity.registry.deployment import Deployment, of_use_case
 from propensity.registry.leases import name_of, read_lease
-from propensity.runs import export
-from propensity.runs.late import EXPORT_STOPPED_DAYS, is_late
+from propensity.runs.late import AGES, EXPORT_STOPPED_DAYS, is_late
 from propensity.statements import statement
 from propensity.tables.models import Evaluation
 from propensity.timeframe import DAY
@@ -241,7 +240,7 @@ def _needs(
             span = period(use_case.horizon_days)
             when = f"The {span} of {plain_day(week['week'])} of {title}"
             yield _said("season", f"{when} is far off.")
-    age = export.known_age(deployment.artifacts, use_case.name, as_of=as_of)
+    age = _known_age(deployment.artifacts, use_case.name, as_of=as_of)
     has_stopped = age > EXPORT_STOPPED_DAYS
     if has_stopped:
         since = plain_day(as_of - age * DAY)
@@ -310,3 +309,15 @@ def _chosen(deployment: Deployment, names: Names, as_of: date) -> Iterator[str]:
             if row["control_users"]:
                 text += f", and a control group of {row['control_users']:,}"
             yield f"{text}, by predictions of {plain_day(row['as_of'])}."
+
+
+def _known_age(artifacts: Artifacts, use_case: str, *, as_of: date) -> int:
+    """Return ``export_age_days`` of the newest run of the last week; 0 without one."""
+    for back in range(7):
+        for kind in reversed(AGES):
+            name = name_of(use_case, kind, as_of - back * DAY)
+            _, file = read_lease(artifacts, name)
+            days = file.answer.get("export_age_days") if file.answer else None
+            if isinstance(days, int):
+                return days
+    return 0
