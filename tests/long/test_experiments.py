@@ -78,6 +78,7 @@ def drawn(seed: int) -> pd.DataFrame:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1_200)
 def test_one_experiment_in_twenty_without_an_effect_is_told_of_one():
     """Whichever it is: that an order by effect adds more, or less."""
     told = 0

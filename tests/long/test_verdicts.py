@@ -18,10 +18,10 @@ import pytest
 from propensity.measures.uplift import LOOKS, errors_at, figures
 from propensity.tables.audiences import Figures, GroupSums
 
-YEARS = 1_000
+YEARS = 200
 SEED = 83
-# Errors of a share of so many years.
-NOISE = 0.015
+# Three standard errors of a share of so many years.
+NOISE = 0.045
 # Of a made-up audience: new members a week, the share of them in the control group, the
 # share of these that buys, and the deviation of the published probabilities.
 A_WEEK = 500
@@ -82,6 +82,7 @@ def group_sums(
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1_200)
 def test_a_year_without_an_effect_gets_a_verdict_in_five_of_a_hundred():
     random = np.random.default_rng(SEED)
     misled = 0
@@ -93,6 +94,7 @@ def test_a_year_without_an_effect_gets_a_verdict_in_five_of_a_hundred():
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1_200)
 def test_all_intervals_of_a_year_have_the_truth_in_95_of_a_hundred():
     """Of buyers, and of sums of money that are very skewed."""
     effect = 0.2
