@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, timedelta
 
@@ -134,6 +134,7 @@ def send(
     until: date | None = None,
     may_be_empty: bool = False,
     scheduled_on: date | None = None,
+    lists: Sequence[Listed] | None = None,
     ends_at: float = math.inf,
     watched: Watched | None = None,
     clock: Clock = SYSTEM,
@@ -145,13 +146,16 @@ def send(
         may_be_empty: Whether an empty audience takes users of earlier dates off the
             list.
         scheduled_on: The day on which the clock sends it; None where a person does.
+        lists: Who is on lists, as the run has read it; read here where None.
         ends_at: As of ``Delivery``; the next delivery goes on.
     """
     with (
         _alone(deployment, named.name, clock) as check,
         session_of(deployment.warehouse) as session,
     ):
-        log = _opened(deployment, session, named, secret, until=until, clock=clock)
+        log = _opened(
+            deployment, session, named, secret, until=until, clock=clock, lists=lists
+        )
         audience = log.audience
         if scheduled_on:
             _check_unattended(log, scheduled_on)
@@ -231,6 +235,7 @@ def _opened(
     until: date | None,
     clock: Clock,
     is_planned: bool = False,
+    lists: Sequence[Listed] | None = None,
 ) -> RequestLog:
     now = clock.now()
     audience = find_or_choose(
@@ -242,7 +247,7 @@ def _opened(
     if audience.control.by != USER:
         destination.take_for_address(audience.control.by)
     # Nobody would take users off the list of an earlier destination.
-    for listing in listed(deployment):
+    for listing in listed(deployment) if lists is None else lists:
         if listing.audience != named.name or listing.destination == destination.name:
             continue
         _check_sends(deployment, listing)

@@ -9,13 +9,14 @@ All else, and that after the while, is for a person: its log line raises an aler
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import date, timedelta
 
 from propensity import errors
 from propensity.audience import declared
 from propensity.audience.delivery import DeliveryResult
 from propensity.audience.run import end, send
-from propensity.audience.stopping import listed
+from propensity.audience.stopping import Listed, listed
 from propensity.gcp import secrets
 from propensity.runs.run import Answer, Run
 from propensity.tables.audiences import AUDIENCE_REQUESTS
@@ -52,17 +53,21 @@ def send_due(run: Run) -> Answer:
     waits = False
     sums = Counter(dict.fromkeys(COUNTS, 0))
     # The longest waiting first: a call may have no time for the last ones.
-    newest = {listing.audience: listing.as_of for listing in listed(run)}
+    lists = listed(run)
+    newest = {listing.audience: listing.as_of for listing in lists}
+    may_have_sent = False
     names = declared.audience_names(run.use_case)
     for name in sorted(names, key=lambda name: newest.get(name, date.min)):
         outcome = "sent"
         done = None
         failure = None
         try:
-            outcome, done = _sent(run, name, ends_at)
+            outcome, done = _sent(run, name, lists, ends_at)
         except errors.PropensityError as error:
             outcome = error.code
             failure = error
+        if outcome != "not_due":
+            may_have_sent = True
         if done and done.failure:
             outcome = "interrupted"
             failure = done.failure
@@ -87,7 +92,10 @@ def send_due(run: Run) -> Answer:
             entry["prediction_as_of"] = f"{done.about['as_of']}"
             entry |= {key: done.about[key] for key in ABOUT} | counted
         entries.append(entry)
-    entries += _abandoned(run)
+    if run.as_of.weekday() == WEEKDAYS.index("monday"):
+        if may_have_sent:
+            lists = listed(run)
+        entries += _abandoned(run, lists)
     answer = {"audiences": entries, **sums}
     if failed:
         raise (errors.AudienceWaits if waits else errors.AudienceStopped)(
@@ -97,7 +105,9 @@ def send_due(run: Run) -> Answer:
     return answer
 
 
-def _sent(run: Run, name: str, ends_at: float) -> tuple[str, DeliveryResult | None]:
+def _sent(
+    run: Run, name: str, lists: Sequence[Listed], ends_at: float
+) -> tuple[str, DeliveryResult | None]:
     """Send an audience if it is due; return the outcome, and what was done."""
     audience = declared.load_audience(run.use_case, name)
     until = audience.declared.until
@@ -105,7 +115,8 @@ def _sent(run: Run, name: str, ends_at: float) -> tuple[str, DeliveryResult | No
     weekday = WEEKDAYS[day.weekday()]
     is_due = weekday in audience.declared.days or run.overrides.sends_today
     if until and day > until:
-        return "ended", _ended(run, name, until, ends_at) if is_due else None
+        of_audience = [listing for listing in lists if listing.audience == name]
+        return "ended", _ended(run, of_audience, until, ends_at) if is_due else None
     if not is_due:
         return "not_due", None
     done = send(
@@ -114,15 +125,17 @@ def _sent(run: Run, name: str, ends_at: float) -> tuple[str, DeliveryResult | No
         secrets.reader(run.settings),
         until=day,
         scheduled_on=day,
+        lists=lists,
         ends_at=ends_at,
         clock=run.clock,
     )
     return "sent", done
 
 
-def _ended(run: Run, name: str, until: date, ends_at: float) -> DeliveryResult | None:
-    """Take the users of an audience that is over off the list, if there are any."""
-    lists = [listing for listing in listed(run) if listing.audience == name]
+def _ended(
+    run: Run, lists: Sequence[Listed], until: date, ends_at: float
+) -> DeliveryResult | None:
+    """Take the users of an audience that is over off its list, if there are any."""
     if not lists:
         return None
     try:
@@ -139,20 +152,18 @@ def _ended(run: Run, name: str, until: date, ends_at: float) -> DeliveryResult |
         raise errors.AudienceStopped(error.problem, hint=error.hint) from error
 
 
-def _abandoned(run: Run) -> list[dict[str, object]]:
+def _abandoned(run: Run, lists: Sequence[Listed]) -> list[dict[str, object]]:
     """
-    Return entries for lists from which nobody takes users off, on Mondays.
+    Return entries for lists from which nobody takes users off.
 
     Their audience has no file any more, or was not sent for so long that the record of
     who is on the list is about to expire. The log has a line that raises the alert.
     """
-    if run.as_of.weekday() != WEEKDAYS.index("monday"):
-        return []
     names = declared.audience_names(run.use_case)
     # A person who has set how long it is kept may keep it for ever.
     may_end = AUDIENCE_REQUESTS.stored not in run.settings.retention_days
     entries = list[dict[str, object]]()
-    for listing in listed(run):
+    for listing in lists:
         ends = listing.as_of + AUDIENCE_REQUESTS.expiration_days * DAY
         why = f"audiences/{listing.audience}.toml is gone"
         if listing.audience in names:

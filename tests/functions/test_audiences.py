@@ -15,6 +15,7 @@ from local.receiver import Receiver
 from propensity.audience import delivery, run
 from propensity.audience.declared import load_audience
 from propensity.gcp import secrets
+from propensity.registry import deployment as registry_deployment
 from propensity.registry.deployment import open_deployment
 from propensity.timeframe import DAY
 from tests.functions.audiences import by_hand, declare, file_of, join
@@ -227,6 +228,24 @@ def test_the_audience_that_has_waited_longest_is_sent_first(running):
     entries = post(running).json["audiences"]
 
     assert [entry["audience"] for entry in entries] == ["winback", "before"]
+
+
+def test_lists_are_read_once_a_run_and_again_after_a_delivery(running, monkeypatch):
+    """The log of requests is 400 days of members: each reading is billed."""
+    declare(running, "before", WINBACK)
+    by_hand(running, DUE, name="before")
+    asked = []
+    rows_of = registry_deployment.Deployment.rows
+
+    def counted(deployment, name, **parameters):
+        asked.append(name)
+        return rows_of(deployment, name, **parameters)
+
+    monkeypatch.setattr(registry_deployment.Deployment, "rows", counted)
+    answer = post(running)
+
+    assert [entry["outcome"] for entry in answer.json["audiences"]] == ["sent", "sent"]
+    assert asked.count("audience_lists") == 2
 
 
 def test_a_wrong_audience_stops_no_other(running):
