@@ -52,6 +52,12 @@ def refusing(app: Any) -> Any:
     return answer
 
 
+def offset_of(content_range: str) -> int:
+    """Return the place of a chunk's first byte; 0 of a chunk without any."""
+    place = re.match(r"bytes (\d+)-", content_range)
+    return int(place[1]) if place else 0
+
+
 def serve(app: Any, port: int) -> None:
     """Serve an ASGI application to this machine only, until SIGTERM or SIGINT."""
     import uvicorn

@@ -37,7 +37,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from local.loopback import serve
+from local.loopback import offset_of, serve
 from local.processes import options_of_child
 from propensity import whole_files
 from propensity.settings import BUCKET
@@ -217,6 +217,8 @@ class Service:
         self.secrets = secrets
         # Parts received of resumable uploads, by their ids.
         self._uploads: dict[str, tuple[Resource, Query, bytearray]] = {}
+        # Answers to those that are whole: their last part may come again.
+        self._whole: dict[str, Response] = {}
 
     def app(self) -> Starlette:
         bucket = "/storage/v1/b/{bucket}"
@@ -279,14 +281,21 @@ class Service:
         query = request.query_params
         body = await request.body()
         if upload := query.get("upload_id"):
+            if upload in self._whole:
+                return self._whole[upload]
+            if upload not in self._uploads:
+                raise HTTPException(404, f"No such upload: {upload}")
             metadata, conditions, content = self._uploads[upload]
-            content += body
+            start = offset_of(request.headers["Content-Range"])
+            content[start : start + len(body)] = body
             total = request.headers["Content-Range"].rpartition("/")[2]
             if total == "*" or len(content) < int(total):
                 done = {"Range": f"bytes=0-{len(content) - 1}"} if content else {}
                 return Response(status_code=308, headers=done)
             del self._uploads[upload]
-            return self._written(bucket, bytes(content), metadata, conditions)
+            written = self._written(bucket, bytes(content), metadata, conditions)
+            self._whole[upload] = written
+            return written
         kind = query["uploadType"]
         if kind == "resumable":
             metadata = {"name": query.get("name")}

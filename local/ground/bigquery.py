@@ -49,8 +49,8 @@ MIB = 1024**2
 # Answers that are kept until a table changes, as BigQuery keeps them, and their rows.
 KEPT_ANSWERS = 500
 KEPT_ROWS = 1_000
-# What is another one the next time.
-VOLATILE = re.compile(r"\b(CURRENT_\w+|RAND|GENERATE_UUID)\b", re.IGNORECASE)
+# What is another one the next time, by its names in DuckDB.
+VOLATILE = re.compile(r"\b(CURRENT_\w+|RANDOM|UUID)\b", re.IGNORECASE)
 # Attempts of an append beside a statement that replaces the table.
 ATTEMPTS = 10
 LISTING = pa.schema(

@@ -16,7 +16,8 @@ import pyarrow as pa
 from google.api_core import exceptions as api
 
 from local.ground.fields import answered, answers
-from local.ground.sql import Untranslated, define, quoted
+from local.ground.functions import Untranslated
+from local.ground.sql import define, quoted
 
 SUFFIX = ".duckdb"
 # Rows that are in memory at once, and that a small result has at most.
@@ -134,6 +135,10 @@ def _error_of(error: duckdb.Error, text: str) -> BaseException:
             return api.NotFound(f"Not found: Table: {message}")
         case duckdb.BinderException() if any(words in message for words in UNKNOWN):
             [*_, name] = re.findall('"([^"]+)"', message)
+            if "UNNEST(" in text.upper():
+                # Only its types say whether it is a field of an element.
+                said = f"{name}: fields of UNNEST need its alias here, as p.{name}"
+                return Untranslated(f"{said}\n{text}")
             return api.BadRequest(f"Unrecognized name: {name}")
         case duckdb.CatalogException() | duckdb.ParserException():
             return Untranslated(f"{message}\n{text}")
@@ -141,4 +146,6 @@ def _error_of(error: duckdb.Error, text: str) -> BaseException:
             return Untranslated(f"{message}\n{text}")
         case duckdb.TransactionException():
             return api.BadRequest(f"{CONFLICT}: {message}")
+    if "parse format specifier" in message or "extract specifier" in message:
+        return Untranslated(f"{message}\n{text}")
     return api.BadRequest(message)

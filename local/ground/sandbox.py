@@ -13,7 +13,7 @@ import pyarrow as pa
 from local.exports import digest, ga4_export, sources
 from local.exports.ga4_schema import ARROW_SCHEMA
 from local.ground import Ground
-from local.ground.sql import Untranslated
+from local.ground.functions import Untranslated
 from offline.usecases.check import NotRun
 from propensity.ga4.view import events_view
 from propensity.gcp.warehouse import Warehouse

@@ -15,13 +15,15 @@ from typing import Any
 
 import sqlglot
 from farmhash import Fingerprint64
+from google.api_core import exceptions as api
 from sqlglot import exp
 
 # By its name a dialect is loaded at the first statement, and another thread that comes
 # meanwhile finds half of it.
 from sqlglot.dialects import BigQuery, DuckDB
 
-from local.ground import lists
+from local.ground import functions, lists
+from local.ground.functions import Untranslated, macro
 
 # Of a table: project, dataset and name.
 Path3 = tuple[str, str, str]
@@ -49,8 +51,6 @@ TYPES: Mapping[str, str] = {
 }
 
 NUMERIC = TYPES["NUMERIC"]
-# Where macros are, since statements are of other databases.
-MACROS_IN = "memory.main."
 # Of NUMERIC a product has twice as many decimals in DuckDB, and a quotient is a double.
 _BY_TYPE = """{name}
   (a BIGINT, b BIGINT) AS {plain},
@@ -101,8 +101,8 @@ def define(database: Any) -> None:
     database.create_function("numeric_multiplied", product, both, NUMERIC)
     database.create_function("numeric_divided", quotient, both, NUMERIC)
     database.create_function("farm_fingerprint", fingerprint, ["VARCHAR"], "BIGINT")
-    for macro in MACROS:
-        database.execute(f"CREATE MACRO {macro}")
+    for definition in MACROS + functions.MACROS:
+        database.execute(f"CREATE MACRO {definition}")
 
 
 # Lists of tables, which DuckDB has otherwise.
@@ -120,10 +120,6 @@ NAMED = (exp.Alias, exp.Column, exp.Dot)
 
 def quoted(*names: str) -> str:
     return ".".join('"' + name.replace('"', '""') + '"' for name in names)
-
-
-class Untranslated(BaseException):
-    """DuckDB lacks what a statement uses; no program may catch it."""
 
 
 @dataclass(frozen=True)
@@ -225,6 +221,9 @@ def _statement(
             view = tree.expression.sql(dialect=BigQuery)
         elif tree.args.get("kind") not in (None, "TABLE", "VIEW"):
             raise Untranslated(tree.sql(dialect=BigQuery))
+    if isinstance(tree, exp.Delete | exp.Update) and not tree.args.get("where"):
+        kind = type(tree).__name__.upper()
+        raise api.BadRequest(f"{kind} must have a WHERE clause")
     is_temporary = tree.find(exp.TemporaryProperty) is not None
     changes = None if changed is None else _full(changed, place)
     reads = _put_views(tree, place, views, target=changed)
@@ -338,6 +337,7 @@ def _rewrite(tree: Any, types: Mapping[str, str]) -> None:
         _rewrite_name(node, types)
         lists.rewrite(node)
         _rewrite_number(node)
+        functions.rewrite(node)
 
 
 def _rewrite_name(node: Any, types: Mapping[str, str]) -> None:
@@ -385,7 +385,7 @@ def _rewrite_number(node: Any) -> None:
         case exp.Div() | exp.Mul():
             _by_type(node)
         case exp.SafeMultiply():
-            product = _macro("multiplied", node.this, node.expression)
+            product = macro("multiplied", node.this, node.expression)
             node.replace(exp.Anonymous(this="try", expressions=[product]))
         case exp.SafeFunc():
             node.replace(exp.Anonymous(this="try", expressions=[node.this]))
@@ -400,7 +400,7 @@ def _rewrite_number(node: Any) -> None:
             # It would be a text of JSON within JSON.
             node.replace(exp.func("to_json", node.this))
         case exp.Cast() if _is_of_text(node):
-            node.replace(_macro("as_text", node.this))
+            node.replace(macro("as_text", node.this))
 
 
 def _is_decimal(node: exp.Literal) -> bool:
@@ -411,10 +411,6 @@ def _is_of_text(node: exp.Cast) -> bool:
     return node.to.is_type("TEXT", "VARCHAR") and not isinstance(node, exp.TryCast)
 
 
-def _macro(name: str, *arguments: Any) -> Any:
-    return exp.Anonymous(this=f"{MACROS_IN}{name}", expressions=list(arguments))
-
-
 def _by_type(node: exp.Binary) -> None:
     """Have NUMERIC calculated exactly, but for aggregates: DuckDB types them late."""
     if node.args.get("safe") or node.find(exp.Interval):
@@ -422,9 +418,9 @@ def _by_type(node: exp.Binary) -> None:
     is_late = node.find(exp.AggFunc, exp.Window, exp.PercentileDisc) is not None
     if isinstance(node, exp.Div):
         name = "plainly_divided" if is_late else "divided"
-        node.replace(_macro(name, node.this, node.expression))
+        node.replace(macro(name, node.this, node.expression))
     elif not is_late:
-        node.replace(_macro("multiplied", node.this, node.expression))
+        node.replace(macro("multiplied", node.this, node.expression))
 
 
 def _hide_suffix(table: exp.Table) -> None:

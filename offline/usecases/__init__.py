@@ -2,6 +2,6 @@
 Check a use case.
 
 ``check``        reports the faults of a folder; begin here
-``googlesql``    says what Google's own analyzer refuses
+``evaluator``    answers statements as Google's own evaluator does
 ``made_up``      makes up events and rows of sources, on which the leak test runs
 """

@@ -17,7 +17,7 @@ from google.api_core import exceptions as api
 from local.ground import bigquery
 from local.ground.bigquery import BigQuery, Call, Rows
 from local.ground.catalog import Resource, now_ms
-from local.ground.sql import Untranslated
+from local.ground.functions import Untranslated
 
 Value = TypeVar("Value")
 

@@ -23,12 +23,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from local.emulators.bigquery.jobs import Job, Jobs, problem_of
+from local.emulators.bigquery.jobs import Job, Jobs, Kept, problem_of
 from local.emulators.bigquery.values import rows_of
 from local.ground import bigquery as ground_bigquery
 from local.ground.bigquery import BigQuery, Rows, reader_of
 from local.ground.catalog import Resource
-from local.ground.sql import Untranslated
+from local.ground.functions import Untranslated
+from local.loopback import offset_of
 
 Result = TypeVar("Result")
 
@@ -65,6 +66,8 @@ class Service:
         self._numbers = itertools.count()
         # Project, job and file of loads under way, by their ids.
         self._uploads: dict[str, tuple[str, Resource, Path]] = {}
+        # Jobs of those that have all their bytes: their last chunk may come again.
+        self._loads: Kept[Job] = Kept()
 
     def app(self) -> Starlette:
         datasets = f"{API}/datasets"
@@ -313,20 +316,28 @@ class Service:
 
     async def go_on_with_load(self, request: Request) -> Response:
         name = request.query_params["upload_id"]
+        loaded = self._loads.find(name)
+        if loaded is not None:
+            await self._ended(loaded, SHORT_S)
+            return _json(loaded.resource)
         if name not in self._uploads:
             raise api.NotFound(f"Not found: Upload {name}")
         project, resource, file = self._uploads[name]
-        with file.open("ab") as opened:
-            opened.write(await request.body())
+        body = await request.body()
+        with file.open("r+b") as opened:
+            opened.seek(offset_of(request.headers["Content-Range"]))
+            opened.write(body)
         size = file.stat().st_size
         total = request.headers["Content-Range"].rpartition("/")[2]
         if total == "*" or size < int(total):
             received = {"Range": f"bytes=0-{size - 1}"} if size else {}
             return Response(status_code=308, headers=received)
         del self._uploads[name]
-        return await self._load(project, resource, file)
+        return await self._load(project, resource, file, name)
 
-    async def _load(self, project: str, resource: Resource, file: Path) -> Response:
+    async def _load(
+        self, project: str, resource: Resource, file: Path, upload: str = ""
+    ) -> Response:
         def work(job: Job) -> ground_bigquery.Job:
             try:
                 return self._loaded(job, file)
@@ -334,6 +345,7 @@ class Service:
                 file.unlink()
 
         job = self.jobs.start(project, resource, work)
+        self._loads.put(upload, job)
         await self._ended(job, SHORT_S)
         return _json(job.resource)
 

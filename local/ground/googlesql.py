@@ -96,7 +96,7 @@ def resolve(sql: str, relations: Mapping[str, Columns], parameters: Columns) -> 
             local_service_pb2.AnalyzeResponse,
         )
     except ServerError as error:
-        if error.code != StatusCode.INVALID_ARGUMENT or _UNKNOWN.match(error.message):
+        if error.code != StatusCode.INVALID_ARGUMENT or is_unknown(error.message):
             return None
         position = _POSITION.search(error.raw_error)
         text = _POSITION.sub("", error.raw_error).partition("Message: ")[2]
@@ -114,6 +114,11 @@ def resolve(sql: str, relations: Mapping[str, Columns], parameters: Columns) -> 
     while "node" in node.DESCRIPTOR.oneofs_by_name:
         node = getattr(node, node.WhichOneof("node"))
     return node
+
+
+def is_unknown(error: str) -> bool:
+    """Return whether a statement is refused for what BigQuery alone has."""
+    return _UNKNOWN.match(error) is not None
 
 
 @functools.cache

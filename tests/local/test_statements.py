@@ -1,0 +1,114 @@
+"""
+Google's own evaluator judges what the local BigQuery answers to users' statements.
+
+``statements.sql`` has them by what comes of them. To those that are answered alike both
+give the same rows, whatever their order where a statement says none; what is not on
+this machine is refused by name.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.api_core.exceptions import BadRequest
+from google.cloud import bigquery
+
+from local.ground.bigquery import BigQuery
+from local.ground.functions import Untranslated
+from local.ground.googlesql import Refused
+from offline.usecases import evaluator
+
+FILE = Path(__file__).with_name("statements.sql")
+TABLES = ("orders", "events")
+LOCAL_REFUSALS = (BadRequest, Untranslated)
+
+
+def groups() -> dict[str, list[str]]:
+    """Return the statements of the file by their headings."""
+    grouped: dict[str, list[str]] = {}
+    heading = ""
+    for part in FILE.read_text().strip().split("\n\n"):
+        if part.startswith("-- "):
+            heading = part.removeprefix("-- ")
+        else:
+            grouped.setdefault(heading, []).append(part)
+    return grouped
+
+
+GROUPS = groups()
+
+
+def plain(value: Any) -> Any:
+    """Return a value with its type; the last digits of floats are an engine's own."""
+    match value:
+        case dict():
+            return tuple(plain(one) for one in value.values())
+        case list() | tuple():
+            return type(value)(plain(one) for one in value)
+        case float():
+            return float, f"{value:.12g}"
+        case Decimal():
+            return Decimal, f"{value.normalize():f}"
+        case datetime() if value.tzinfo is not None:
+            return datetime, value.isoformat()
+    return type(value), value
+
+
+def rows_here(ground: BigQuery, sql: str) -> list[tuple[Any, ...]]:
+    config = bigquery.QueryJobConfig(default_dataset="p.d")
+    table = ground.query(sql, job_config=config).rows.table
+    columns = [column.to_pylist() for column in table.columns]
+    return list(zip(*columns, strict=True))
+
+
+def comparable(rows: list[tuple[Any, ...]], sql: str) -> list[str]:
+    """Return rows as texts, sorted where a statement orders none at its end."""
+    texts = []
+    for row in rows:
+        # BigQuery answers no null for a list; the evaluator does.
+        texts.append(repr(plain(row)).replace("[]", "(<class 'NoneType'>, None)"))
+    is_ordered = "ORDER BY" in sql.rpartition(")")[2]
+    return texts if is_ordered else sorted(texts)
+
+
+@pytest.fixture(scope="module")
+def ground() -> BigQuery:
+    made = BigQuery("p", None)
+    made.create_dataset("d")
+    for sql in GROUPS["Tables"]:
+        rows_here(made, sql)
+    return made
+
+
+@pytest.fixture(scope="module")
+def tables(ground) -> dict[str, Any]:
+    return {name: ground.list_rows(f"p.d.{name}").table for name in TABLES}
+
+
+def test_a_statement_answers_what_google_answers(ground, tables):
+    different = []
+    for sql in GROUPS["Answered as by Google"]:
+        expected = comparable(evaluator.rows_of(sql, tables, {}), sql)
+        if comparable(rows_here(ground, sql), sql) != expected:
+            different.append(sql)
+
+    assert different == []
+
+
+def test_what_google_refuses_is_refused(ground, tables):
+    for sql in GROUPS["Refused by Google, and here"]:
+        with pytest.raises(Refused):
+            evaluator.rows_of(sql, tables, {})
+        with pytest.raises(LOCAL_REFUSALS):
+            rows_here(ground, sql)
+
+
+def test_what_is_not_on_this_machine_is_refused_by_name(ground, tables):
+    for sql in GROUPS["Not on this machine, by name"]:
+        evaluator.rows_of(sql, tables, {})
+        with pytest.raises(Untranslated):
+            rows_here(ground, sql)
