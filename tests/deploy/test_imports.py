@@ -33,6 +33,13 @@ EVALUATES = {"model_evaluation", "audiences", "overview"}
 NEVER = {
     # These do not change which version is live.
     "propensity.registry.versions.announce": EVALUATES | {"predictions", "score"},
+    # Of a kind of rows these ask how it is evaluated, and a training all else.
+    "propensity.runs.kinds._rows": {"model_evaluation"},
+    "propensity.runs.kinds._training": {"model_evaluation"},
+    "propensity.runs.kinds._card": {"model_evaluation"},
+    "propensity.streaming.cards.kind._rows": {"model_evaluation"},
+    "propensity.streaming.cards.kind._training": {"model_evaluation"},
+    "propensity.streaming.cards.kind._card": {"model_evaluation"},
     # These store no model, and read cards of versions alone.
     "propensity.registry.versions.pickled": EVALUATES | {"compact_features"},
     "propensity.registry.versions.unpickled": EVALUATES | {"compact_features"},
