@@ -60,6 +60,10 @@ class Untranslated(BaseException):
     """DuckDB lacks what a statement uses; no program may catch it."""
 
 
+# Fields of a STRUCT that have a name.
+_NAMED = (exp.PropertyEQ, exp.Alias, exp.Column, exp.Dot)
+
+
 def macro(name: str, *arguments: Any) -> Any:
     """Return a call of a macro."""
     return exp.Anonymous(this=f"{MACROS_IN}{name}", expressions=list(arguments))
@@ -212,5 +216,6 @@ def _check_structs(node: exp.SetOperation) -> None:
     """Refuse STRUCTs without names below a first query: their fields would be lost."""
     for column in getattr(node.expression, "expressions", []):
         for struct in column.find_all(exp.Struct):
-            if not all(isinstance(one, exp.PropertyEQ) for one in struct.expressions):
+            # A column has its own name.
+            if not all(isinstance(one, _NAMED) for one in struct.expressions):
                 raise Untranslated("a STRUCT without names in a UNION; name its fields")
