@@ -10,7 +10,7 @@ import pytest
 from docs import pictures
 
 PAGE = """<!DOCTYPE html><style>b {{ color: red }}</style>
-<h1>{0} users to contact on 3 Nov</h1><p>{1}</p><table><td>drawn</td></table>"""
+<h1>{0} users scored on 3 Nov</h1><p>{1}</p><table><td>drawn</td></table>"""
 
 
 @pytest.fixture
