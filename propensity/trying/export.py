@@ -61,7 +61,7 @@ from propensity.trying.duel import (
     read_todays_list,
 )
 from propensity.trying.first_look.scores import best_first
-from propensity.trying.first_look.who import Line, who_of_test, who_they_are
+from propensity.trying.first_look.who import Trait, who_of_test, who_they_are
 from propensity.trying.sentences import did_of
 from propensity.trying.tables import Step
 from propensity.usecases import UseCase
@@ -235,7 +235,7 @@ class TriedExport:
             "narrower"
         ]
 
-    def who(self, listed: pd.Series | None = None) -> list[Line]:
+    def who(self, listed: pd.Series | None = None) -> list[Trait]:
         """
         Return what tells the users of a list from all others who were scored.
 
@@ -248,7 +248,7 @@ class TriedExport:
         chosen = self.people["user_id"].isin(listed).to_numpy()
         return who_they_are(self.features, chosen, tellings)
 
-    def page(self, who: Sequence[Line] = ()) -> str:
+    def page(self, who: Sequence[Trait] = ()) -> str:
         """Return the report, as one HTML file."""
         return version_page(
             self.card,

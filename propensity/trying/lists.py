@@ -43,7 +43,7 @@ from propensity.trying.export import (
     try_export,
 )
 from propensity.trying.first_look.columns import check_once, check_users
-from propensity.trying.first_look.who import sentence as who_sentence
+from propensity.trying.first_look.who import traits_text
 
 # How many of the best a list of an export has.
 BEST = 500
@@ -529,6 +529,6 @@ def try_and_list(
         content = list_of(scores, list(listed), listed.itertuples(index=False))
         whole_files.write_whole(scores, content)
     answer["who"] = [asdict(line) for line in who]
-    answer["who_words"] = who_sentence(who)
+    answer["who_words"] = traits_text(who)
     whole_files.write_whole(report, tried.page(who).encode())
     return answer

@@ -26,8 +26,7 @@ from propensity.trying.first_look.experiment import ExperimentLook, try_experime
 from propensity.trying.first_look.reading import read_table
 from propensity.trying.first_look.scores import RowsToScore
 from propensity.trying.first_look.table import FirstLook, look_at_table
-from propensity.trying.first_look.who import Line
-from propensity.trying.first_look.who import sentence as who_sentence
+from propensity.trying.first_look.who import Trait, traits_text
 from propensity.usecases import parsing
 from propensity.usecases.declaration import SOURCE_TABLE
 from propensity.watching import Watched
@@ -56,7 +55,7 @@ class TriedTable:
 
     look: FirstLook
     duel: Duel | None
-    who: Sequence[Line] | None
+    who: Sequence[Trait] | None
     listed: int
 
     @property
@@ -66,7 +65,7 @@ class TriedTable:
         who = self.look.who if self.who is None else self.who
         if who:
             of = "test set" if self.who is None else "list"
-            lines.append(f"Who      best 10% of the {of}: {who_sentence(who)}")
+            lines.append(f"Who      best 10% of the {of}: {traits_text(who)}")
         if self.duel is not None:
             lines.append(self.duel.sentence)
         return "\n".join(lines)

@@ -48,7 +48,7 @@ from propensity.trying.export import (
     told,
     train_here,
 )
-from propensity.trying.first_look.who import sentence as who_sentence
+from propensity.trying.first_look.who import traits_text
 from propensity.trying.folder import (
     PAGE,
     REPORT,
@@ -157,7 +157,7 @@ def write_week(
         who = tried.who(listed["user_id"])
         whole_files.write_whole(folder / REPORT, tried.page(who).encode())
         answer = {**told(tried), **_answer(folder, state), "is_new": True}
-        answer["who_words"] = who_sentence(who)
+        answer["who_words"] = traits_text(who)
         answer["provable"] = _provable(listed, state)
         answer["never"] = None
         if never is not None:

@@ -51,7 +51,12 @@ from propensity.trying.first_look.reading import (
 from propensity.trying.first_look.reasons import Reasons, directions, reasons
 from propensity.trying.first_look.scores import RowsToScore, best_first
 from propensity.trying.first_look.training import TableTraining, sample_of
-from propensity.trying.first_look.who import Line, sentence, who_of_test, who_they_are
+from propensity.trying.first_look.who import (
+    Trait,
+    traits_text,
+    who_of_test,
+    who_they_are,
+)
 from propensity.usecases.declaration import Telling
 from propensity.watching import Watched, unwatched
 
@@ -253,7 +258,7 @@ class FirstLook:
         return tellings
 
     @cached_property
-    def who(self) -> Sequence[Line]:
+    def who(self) -> Sequence[Trait]:
         """What tells the best tenth of the test set from the others."""
         if self.known_leaks or not self.ranking.is_known:
             return ()
@@ -274,7 +279,7 @@ class FirstLook:
 
     def list_of(
         self, rows: pd.DataFrame | pa.Table | None = None
-    ) -> tuple[pd.DataFrame, Sequence[Line]]:
+    ) -> tuple[pd.DataFrame, Sequence[Trait]]:
         """Return the users as ``scores``, and what tells their best tenth."""
         look = self.without_leaks
         to_score = RowsToScore.of(look.table, rows)
@@ -284,7 +289,7 @@ class FirstLook:
         why = look._reasons_of(best).shown(best, look.table.used)
         chosen = np.zeros(len(listed), np.bool_)
         chosen[listed.index[: len(listed) // 10]] = True
-        who = list[Line]()
+        who = list[Trait]()
         if look.ranking.is_known:
             who = who_they_are(to_score.features, chosen, look.tellings)
         listed = listed.reset_index(drop=True)
@@ -301,7 +306,7 @@ class FirstLook:
             self.live, self.table.task.features, features, training_rows=training_rows
         )
 
-    def page(self, *, duel: object = None, who: Sequence[Line] | None = None) -> str:
+    def page(self, *, duel: object = None, who: Sequence[Trait] | None = None) -> str:
         """
         Write the model report, an HTML page.
 
@@ -314,7 +319,7 @@ class FirstLook:
     def __repr__(self) -> str:
         lines = list(self.lines)
         if self.who:
-            lines.append(f"Who      best 10% of the test set: {sentence(self.who)}")
+            lines.append(f"Who      best 10% of the test set: {traits_text(self.who)}")
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:

@@ -47,7 +47,7 @@ _EDGES: Mapping[str, Sequence[float]] = {
 _STEPS = (1, 2, 5)
 
 
-class Bin(NamedTuple):
+class Having(NamedTuple):
     """
     Whom a line is about: who has a value, or a number on one side of an edge.
 
@@ -59,16 +59,16 @@ class Bin(NamedTuple):
     value: str | float
 
 
-class Counted(NamedTuple):
+class HavingCounts(NamedTuple):
     """How many of the chosen and of the others are in a bin."""
 
-    bin: Bin
+    having: Having
     chosen: int
     others: int
 
 
 @dataclass(frozen=True, kw_only=True)
-class Line:
+class Trait:
     """
     A line as it is printed.
 
@@ -88,7 +88,7 @@ def who_they_are(
     features: pa.Table,
     chosen: Flags,
     tellings: Mapping[str, Telling],
-) -> list[Line]:
+) -> list[Trait]:
     """
     Return what tells the chosen from the others, the strongest first.
 
@@ -112,8 +112,8 @@ def who_they_are(
     for low, counts in beyond:
         if counts in kept:
             lines.append(
-                Line(
-                    words=_words(counts.bin, tellings[counts.bin.feature]),
+                Trait(
+                    words=_words(counts.having, tellings[counts.having.feature]),
                     chosen=_share(counts.chosen, n_chosen),
                     others=_share(counts.others, n_others),
                     more_low=round(low, 4),
@@ -122,7 +122,7 @@ def who_they_are(
     return lines[:MOST_LINES]
 
 
-def who_of_test(trained: Trained, tellings: Mapping[str, Telling]) -> list[Line]:
+def who_of_test(trained: Trained, tellings: Mapping[str, Telling]) -> list[Trait]:
     """Return what tells the best tenth of a test set, unless it is a sample."""
     rows = trained.holdout.rows
     if rows.sample_weight is not None:
@@ -133,7 +133,7 @@ def who_of_test(trained: Trained, tellings: Mapping[str, Telling]) -> list[Line]
     return who_they_are(rows.rows, chosen, tellings)
 
 
-def sentence(lines: Sequence[Line]) -> str:
+def traits_text(lines: Sequence[Trait]) -> str:
     """Write lines as a sentence each: City Porto: 31% (of the others 12%)."""
     told = []
     for number, line in enumerate(lines):
@@ -144,7 +144,7 @@ def sentence(lines: Sequence[Line]) -> str:
 
 def count_bins(
     feature: str, values: pa.ChunkedArray, chosen: Flags, telling: Telling
-) -> Iterator[Counted]:
+) -> Iterator[HavingCounts]:
     """Count all bins of a feature of which a line could be printed."""
     if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
         yield from _count_values(feature, values, chosen)
@@ -162,14 +162,14 @@ def count_bins(
         is_below = numbers <= edge
         below = int((is_below & chosen).sum())
         others = int(is_below.sum()) - below
-        yield Counted(Bin(feature, "at most", edge), below, others)
-        above = Bin(feature, "more than", edge)
-        yield Counted(above, n_chosen - below, n_others - others)
+        yield HavingCounts(Having(feature, "at most", edge), below, others)
+        above = Having(feature, "more than", edge)
+        yield HavingCounts(above, n_chosen - below, n_others - others)
 
 
 def _count_values(
     feature: str, values: pa.ChunkedArray, chosen: Flags
-) -> Iterator[Counted]:
+) -> Iterator[HavingCounts]:
     encoded = values.combine_chunks().dictionary_encode()
     codes = encoded.indices.fill_null(-1).to_numpy()
     names = encoded.dictionary.to_pylist()
@@ -181,7 +181,7 @@ def _count_values(
             continue
         here = int(of_chosen[code])
         others = int(every[code]) - here
-        yield Counted(Bin(feature, "=", name), here, others)
+        yield HavingCounts(Having(feature, "=", name), here, others)
 
 
 def _edges(unit: str, low: float, high: float) -> list[float]:
@@ -198,8 +198,8 @@ def _edges(unit: str, low: float, high: float) -> list[float]:
 
 
 def _beyond_chance(
-    counted: Sequence[Counted], n_chosen: int, n_others: int
-) -> list[tuple[float, Counted]]:
+    counted: Sequence[HavingCounts], n_chosen: int, n_others: int
+) -> list[tuple[float, HavingCounts]]:
     """
     Return what is beyond chance among all that was counted, the strongest first.
 
@@ -230,14 +230,14 @@ def _beyond_chance(
     return beyond
 
 
-def _may_be_printed(counts: Counted, n_chosen: int) -> bool:
+def _may_be_printed(counts: HavingCounts, n_chosen: int) -> bool:
     """Tell whether a line names nobody: few are neither in it nor out of it."""
-    if counts.bin.side == "=" and min(counts.chosen, counts.others) < FEWEST:
+    if counts.having.side == "=" and min(counts.chosen, counts.others) < FEWEST:
         return False
     return counts.chosen >= FEWEST
 
 
-def _chance(counts: Counted, n_chosen: int, n_others: int) -> float:
+def _chance(counts: HavingCounts, n_chosen: int, n_others: int) -> float:
     """
     Return how often chance alone makes shares differ as much, from either side.
 
@@ -262,15 +262,17 @@ def _share_of(inside: int, users: int) -> Share:
     return Share(users=users, positives=inside, total=inside, squares=inside)
 
 
-def _without_alike(strongest: Sequence[Counted], features: pa.Table) -> list[Counted]:
+def _without_alike(
+    strongest: Sequence[HavingCounts], features: pa.Table
+) -> list[HavingCounts]:
     """Return bins of which no two say the same: a number's feature has one."""
-    kept = list[Counted]()
+    kept = list[HavingCounts]()
     masks = list[Flags]()
     for counts in strongest:
-        names = {other.bin.feature for other in kept if other.bin.side != "="}
-        if counts.bin.feature in names:
+        names = {other.having.feature for other in kept if other.having.side != "="}
+        if counts.having.feature in names:
             continue
-        mask = _mask(counts.bin, features)
+        mask = _mask(counts.having, features)
         if any(_phi(mask, other) > _ALIKE for other in masks):
             continue
         kept.append(counts)
@@ -278,15 +280,15 @@ def _without_alike(strongest: Sequence[Counted], features: pa.Table) -> list[Cou
     return kept
 
 
-def _mask(of_bin: Bin, features: pa.Table) -> Flags:
+def _mask(having: Having, features: pa.Table) -> Flags:
     """Return who is in a bin, (rows,)."""
-    values = features[of_bin.feature]
-    if of_bin.side == "=":
-        is_so = pc.equal(values, of_bin.value)
-    elif of_bin.side == "at most":
-        is_so = pc.less_equal(values, of_bin.value)
+    values = features[having.feature]
+    if having.side == "=":
+        is_so = pc.equal(values, having.value)
+    elif having.side == "at most":
+        is_so = pc.less_equal(values, having.value)
     else:
-        is_so = pc.greater(values, of_bin.value)
+        is_so = pc.greater(values, having.value)
     flags: NDArray[np.bool_] = is_so.fill_null(False).to_numpy()
     return flags
 
@@ -300,14 +302,14 @@ def _phi(flags: Flags, others: Flags) -> float:
     return (both - first * second) / spread if spread else 1.0
 
 
-def _words(of_bin: Bin, telling: Telling) -> str:
-    phrase = telling.phrase if telling.phrase else of_bin.feature
-    if of_bin.side == "=":
-        return f"{phrase} {of_bin.value}"
-    value: Any = of_bin.value
-    if telling.unit == "count" and of_bin.side == "more than":
+def _words(having: Having, telling: Telling) -> str:
+    phrase = telling.phrase if telling.phrase else having.feature
+    if having.side == "=":
+        return f"{phrase} {having.value}"
+    value: Any = having.value
+    if telling.unit == "count" and having.side == "more than":
         return f"{phrase} at least {value + 1:,.0f}"
-    words = f"{phrase} {of_bin.side} {value:,.10g}"
+    words = f"{phrase} {having.side} {value:,.10g}"
     if telling.unit in ("", "count"):
         return words
     unit = telling.unit

@@ -9,7 +9,7 @@ import pytest
 
 from propensity.trying.first_look.reading import read_table
 from propensity.trying.first_look.table import look_at_table
-from propensity.trying.first_look.who import Line, sentence, who_they_are
+from propensity.trying.first_look.who import Trait, traits_text, who_they_are
 from propensity.usecases.declaration import Telling
 
 USERS = 3_000
@@ -39,7 +39,7 @@ TELLINGS = {
 }
 
 
-def told(frame: pd.DataFrame, chosen: np.ndarray) -> list[Line]:
+def told(frame: pd.DataFrame, chosen: np.ndarray) -> list[Trait]:
     tellings = {name: TELLINGS.get(name, Telling()) for name in frame}
     table = pa.Table.from_pandas(frame, preserve_index=False)
     return who_they_are(table, chosen, tellings)
@@ -63,7 +63,7 @@ def test_what_decides_comes_first_with_shares_as_one_counts_them():
         assert line.chosen == f"{100 * is_so[chosen].mean():.0f}%"
         assert line.others == f"{100 * is_so[~chosen].mean():.0f}%"
     first = f"{lines[0].chosen} (of the others {lines[0].others})."
-    assert sentence(lines).startswith(f"Last visit at most 7 days ago: {first}")
+    assert traits_text(lines).startswith(f"Last visit at most 7 days ago: {first}")
 
 
 def test_where_nothing_differs_hardly_any_table_has_a_line():
