@@ -36,9 +36,6 @@ MACROS = (
     "THEN TRY_CAST(a AS DATE) END, (a) AS TRY_CAST(a AS DATE)",
     "valid_json(a) AS CASE WHEN json_valid(a) THEN a END",
     "first_of(a, b) AS CASE WHEN b = 0 OR b < -length(a) THEN 1 ELSE b END",
-    "element(a, b) AS CASE WHEN a IS NULL OR b IS NULL THEN NULL "
-    "WHEN b BETWEEN 1 AND len(a) THEN a[b] "
-    "ELSE error('Array index ' || b || ' is out of bounds') END",
     "whole_part (a DECIMAL(38, 9), b) AS CAST(b AS DECIMAL(38, 9)), (a, b) AS b",
 )
 # SAFE_CAST to these asks a macro.
