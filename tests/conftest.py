@@ -27,10 +27,10 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-from local.ground import googlesql
 from local.processes import free_ports
 from local.stack.stack import Stack
 from local.stack.state import PORTS, State
+from offline.usecases import googlesql
 from tests.support import shared
 
 if TYPE_CHECKING:

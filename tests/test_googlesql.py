@@ -13,9 +13,9 @@ import sqlglot
 from sqlglot import exp
 
 from local.exports import ga4_schema
-from local.ground import googlesql
-from local.ground.googlesql import Columns, Refused, tables_of
 from offline.forget import about
+from offline.usecases import googlesql
+from offline.usecases.googlesql import Columns, Refused, tables_of
 from propensity import folders, usecases
 from propensity.audience.declared import Declared, DeclaredAudience
 from propensity.ga4.shards import KINDS, PREFIXES

@@ -118,6 +118,12 @@ class Database:
             file.unlink()
 
 
+# A list's elements without a name, as FROM UNNEST(params) WHERE.
+BARE_UNNEST = re.compile(
+    r"UNNEST\([^()]*\)\s*(WHERE|GROUP|ORDER|LIMIT|CROSS|JOIN|ON|,|\)|$)"
+)
+
+
 @contextlib.contextmanager
 def translated_errors(text: str = "") -> Iterator[None]:
     """Raise the errors of DuckDB as BigQuery says them."""
@@ -135,7 +141,7 @@ def _error_of(error: duckdb.Error, text: str) -> BaseException:
             return api.NotFound(f"Not found: Table: {message}")
         case duckdb.BinderException() if any(words in message for words in UNKNOWN):
             [*_, name] = re.findall('"([^"]+)"', message)
-            if "UNNEST(" in text.upper():
+            if BARE_UNNEST.search(text):
                 # Only its types say whether it is a field of an element.
                 said = f"{name}: fields of UNNEST need its alias here, as p.{name}"
                 return Untranslated(f"{said}\n{text}")

@@ -20,8 +20,7 @@ from typing import Any
 
 import pandas as pd
 
-from local.ground import googlesql
-from offline.usecases import made_up
+from offline.usecases import googlesql, made_up
 from propensity import statements, usecases
 from propensity.errors import PropensityError, UseCaseError
 from propensity.ga4.view import GA_EVENTS, columns_of_values

@@ -20,9 +20,14 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from propensity.measures.intervals import Difference, in_columns
-from propensity.measures.statistic import MINIMUM_BUYERS
 from propensity.measures.uplift import Gain, gained
-from propensity.measures.verdicts import LOST, OPEN, UpliftVerdict, verdict_of
+from propensity.measures.verdicts import (
+    LOST,
+    MINIMUM_BUYERS,
+    OPEN,
+    UpliftVerdict,
+    verdict_of,
+)
 from propensity.pages.words import about, amount, plural, share
 
 if TYPE_CHECKING:

@@ -20,10 +20,9 @@ from propensity.measures.intervals import (
     Difference,
     rate_interval,
 )
+from propensity.measures.verdicts import MINIMUM_BUYERS
 from propensity.models.encoding import Floats
 
-# Amounts are skewed: of fewer buyers in a group, an interval of money misses too often.
-MINIMUM_BUYERS = 40
 # A variance below this, in relation to its scale, is rounding.
 ROUNDING = 1e-9
 

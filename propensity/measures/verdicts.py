@@ -10,6 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+# Amounts are skewed: of fewer buyers in a group, an interval of money misses too often.
+MINIMUM_BUYERS = 40
+
 
 @dataclass(frozen=True, kw_only=True)
 class UpliftVerdict:

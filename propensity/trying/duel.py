@@ -20,7 +20,7 @@ import pyarrow as pa
 from propensity.errors import RequestError, SchemaError
 from propensity.learning.rows import Slice
 from propensity.measures.intervals import Difference, difference
-from propensity.measures.statistic import MINIMUM_BUYERS
+from propensity.measures.verdicts import MINIMUM_BUYERS
 from propensity.models.encoding import Flags, Floats
 from propensity.pages.page import bins_svg
 from propensity.pages.words import count

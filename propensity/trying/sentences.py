@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from propensity.measures.statistic import MINIMUM_BUYERS
-from propensity.measures.verdicts import OPEN, verdict_of
+from propensity.measures.verdicts import MINIMUM_BUYERS, OPEN, verdict_of
 from propensity.pages.words import about, count, plural, signed
 
 ONCE = (

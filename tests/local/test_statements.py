@@ -19,8 +19,8 @@ from google.cloud import bigquery
 
 from local.ground.bigquery import BigQuery
 from local.ground.functions import Untranslated
-from local.ground.googlesql import Refused
-from offline.usecases import evaluator
+from offline.usecases.googlesql import Refused
+from tests.local import evaluator
 
 FILE = Path(__file__).with_name("statements.sql")
 TABLES = ("orders", "events")

@@ -14,8 +14,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from local.ground import googlesql
 from local.ground.fields import fields_of
+from offline.usecases import googlesql
 
 EPOCH = date(1970, 1, 1)
 MOMENT = datetime(1970, 1, 1, tzinfo=UTC)
