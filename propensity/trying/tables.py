@@ -59,13 +59,17 @@ class TriedTable:
     listed: int
 
     @property
+    def traits(self) -> Sequence[Trait]:
+        """What tells the best tenth of its list; of the test set without a list."""
+        return self.look.who if self.who is None else self.who
+
+    @property
     def words(self) -> str:
         """What people read of it."""
         lines = [*self.look.lines]
-        who = self.look.who if self.who is None else self.who
-        if who:
+        if self.traits:
             of = "test set" if self.who is None else "list"
-            lines.append(f"Who      best 10% of the {of}: {traits_text(who)}")
+            lines.append(f"Who      best 10% of the {of}: {traits_text(self.traits)}")
         if self.duel is not None:
             lines.append(self.duel.sentence)
         return "\n".join(lines)

@@ -279,7 +279,6 @@ def _table(target: str, **options: Any) -> Spoken:
 
     tried = tables.try_file(target, step=announced, watched=watched, **options)
     look = tried.look
-    who = look.who if tried.who is None else tried.who
     card = look.card.plain()
     answer = {
         "kinds": look.kinds,
@@ -290,7 +289,7 @@ def _table(target: str, **options: Any) -> Spoken:
         "too_few_rows": look.ranking.is_too_few,
         "metrics": card["metrics"],
         "baseline": card["baseline"],
-        "who": [asdict(line) for line in who],
+        "who": [asdict(trait) for trait in tried.traits],
         "against": None if tried.duel is None else tried.duel.plain(),
     }
     return _told(tried.words, answer, tried.listed, options)
