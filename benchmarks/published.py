@@ -40,7 +40,7 @@ from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
 from benchmarks.measuring.report import Line
 from propensity import try_experiment, try_table
-from propensity.measures import intervals, metrics
+from propensity.measures import intervals, metric_intervals, metrics
 from propensity.measures.statistic import Share, difference_of_means
 from propensity.models.encoding import Flags, Floats
 from propensity.models.half_space_trees import HalfSpaceTrees
@@ -309,8 +309,8 @@ def area_of(label: Flags) -> Callable[[Floats], Figure]:
         slopes = metrics.roc_auc_slopes(observed)
         estimate = metrics.roc_auc(observed)
         assert estimate is not None
-        fewest, variance = intervals.of_rows(observed, slopes)
-        return estimate, *intervals.interval(estimate, fewest, variance)
+        fewest, variance = metric_intervals.of_rows(observed, slopes)
+        return estimate, *metric_intervals.interval(estimate, fewest, variance)
 
     return area
 

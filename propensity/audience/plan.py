@@ -20,13 +20,8 @@ from propensity.audience.destinations.destination import Destination
 from propensity.audience.members import PROBABILITY, Audience
 from propensity.audience.stopping import listed
 from propensity.gcp.session import Session
-from propensity.measures.power import (
-    RECENT_WEEKS,
-    explained_by,
-    members_needed,
-    power,
-)
-from propensity.measures.uplift import LOOKS, WEEK
+from propensity.measures.looks import LOOKS, RECENT_WEEKS, WEEK, members_needed
+from propensity.measures.power import explained_by, power
 from propensity.registry.deployment import Deployment
 from propensity.statements import statement
 from propensity.tables.audiences import Decile, Plan

@@ -19,8 +19,8 @@ from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
+from propensity.measures.gain import Gain, gained
 from propensity.measures.intervals import Difference, in_columns
-from propensity.measures.uplift import Gain, gained
 from propensity.measures.verdicts import (
     LOST,
     MINIMUM_BUYERS,

@@ -22,7 +22,7 @@ from propensity.audience.result import (
 from propensity.dashboard.reading import QueryResult, Row
 from propensity.errors import ArtifactError
 from propensity.gcp.artifacts import Artifacts
-from propensity.measures.power import weeks_left
+from propensity.measures.looks import weeks_left
 from propensity.pages.findings import Meaning, meanings
 from propensity.pages.page import POLICY
 from propensity.pages.words import (

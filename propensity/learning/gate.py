@@ -19,7 +19,8 @@ import numpy as np
 from propensity.learning.rows import Slice
 from propensity.learning.trained import Rival, Trained
 from propensity.measures import metrics
-from propensity.measures.intervals import FEW, Difference, difference, in_columns
+from propensity.measures.intervals import FEW, Difference, in_columns
+from propensity.measures.metric_intervals import difference
 from propensity.measures.metrics import roc_auc_slopes
 from propensity.models.encoding import Floats
 from propensity.pages.words import plural

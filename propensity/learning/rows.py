@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from propensity.learning.task import Limits
 from propensity.measures import metrics
-from propensity.measures.intervals import by_user
+from propensity.measures.metric_intervals import by_user
 from propensity.measures.metrics import Outcomes
 from propensity.models.encoding import Flags, Floats
 from propensity.timeframe import Split
@@ -108,7 +108,7 @@ class Slice:
     def spread(
         self, score: Floats, slopes_of: Callable[[Outcomes], metrics.Slopes]
     ) -> tuple[float, float]:
-        """Return the spread of a metric of their scores, as ``intervals.by_user``."""
+        """Return the spread of a metric of their scores, as ``by_user``."""
         return by_user(self.slopes(score, slopes_of), self.label, self.users)
 
 

@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 from propensity.budget import Budget
 from propensity.measures import metrics
-from propensity.measures.intervals import Ends, Spread, interval, of_rows
+from propensity.measures.intervals import Ends
+from propensity.measures.metric_intervals import Spread, interval, of_rows
 from propensity.measures.metrics import Outcomes, ratio
 from propensity.tables.models import Metrics
 
@@ -50,7 +51,7 @@ def rank_metrics(
 
     Args:
         budget: How many of the best, or which share: a number is for each date.
-        spread: As ``intervals.by_user`` of a metric's slopes; None for rows that are
+        spread: As ``by_user`` of a metric's slopes; None for rows that are
             independent of each other.
     """
     users = observed.users.sum()

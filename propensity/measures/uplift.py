@@ -6,27 +6,16 @@ week of becoming a member; the figures of a week are of all users so far. Differ
 are adjusted for the probabilities by which users became members: by how much the groups
 differed from the start is no effect.
 
-Intervals hold at each weekly look, because a team that looks each week stops at the
-first good news. So one reaches further than a single look's, most of all at first, and
-the least at the end of the planned length: until the last day on which the audience is
-sent, or for a year. In 5% of cases at most, an audience without an effect ever seems to
-help or to harm in that time (``make bench ONLY=verdicts``).
-
-Source:
-    Wang and Tsiatis, "Approximately Optimal One-Parameter Boundaries for Group
-    Sequential Trials", Biometrics 43, 1987, with 0.25; the limit of the early ones, as
-    of Haybittle, British Journal of Radiology 44, 1971, lets large effects show early.
+Intervals hold at each weekly look: ``looks`` says how far they reach.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, timedelta
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from math import erfc, sqrt
-from typing import Any, NamedTuple
 
-from propensity.measures.intervals import Difference, difference_in, in_columns
+from propensity.measures.intervals import Difference, in_columns
 from propensity.measures.statistic import (
     Amounts,
     Share,
@@ -44,7 +33,6 @@ from propensity.measures.verdicts import (
     OPEN,
     TOO_FEW,
     UpliftVerdict,
-    verdict_of,
 )
 from propensity.tables.audiences import Figures, GroupSums, Revenue
 
@@ -52,29 +40,6 @@ from propensity.tables.audiences import Figures, GroupSums, Revenue
 ALARM = 0.001
 # A verdict needs so many conversions in all: below, there are too few to say.
 MINIMUM_CONVERSIONS = 10
-# Standard errors that an interval reaches at the planned end, and at most.
-LAST = 2.37
-MOST = 3.5
-WEEK = timedelta(days=7)
-# An audience without a last day is planned for so many weekly looks.
-LOOKS = 52
-
-
-def errors_at(progress: float) -> float:
-    """
-    Return how many standard errors an interval reaches, by the planned length's part.
-
-    Beyond 1 they are more again: those who go on looking would be misled otherwise.
-    """
-    distance = max(progress, 1 / progress)
-    return min(LAST * float(distance**0.25), MOST)
-
-
-def progress_at(week: date, *, first: date, until: date | None) -> float:
-    """Return the part of the planned length that is over with a week of new members."""
-    if until is None:
-        until = first + (LOOKS - 1) * WEEK
-    return (week - first + WEEK) / max(until - first + WEEK, WEEK)
 
 
 def figures(
@@ -128,39 +93,6 @@ def figures(
         ).code,
         revenue=_revenue(treated, control, errors=errors),
     )
-
-
-class Gain(NamedTuple):
-    """
-    How many more users had the outcome as they were contacted, and how much more they
-    paid; the profit is the margin of it minus the cost. Each is None if not known.
-    """
-
-    buyers: Difference | None = None
-    amount: Difference | None = None
-    profit: Difference | None = None
-
-
-def gained(
-    row: Mapping[str, Any],
-    *,
-    cost: Decimal | float | None = None,
-    margin: float | None = None,
-) -> Gain:
-    """Return what contacting brought, by a row of figures; nothing of lost users."""
-    if verdict_of(row["verdict"]) is LOST:
-        return Gain()
-    users = row["treated_users"]
-    buyers = difference_in(row, "conversion_difference")
-    amount = difference_in(row, "revenue_difference")
-    profit = None
-    if buyers is not None:
-        buyers = buyers.times(users)
-    if amount is not None:
-        amount = amount.times(users)
-        if cost is not None and margin is not None:
-            profit = amount.times(margin).plus(-float(cost))
-    return Gain(buyers, amount, profit)
 
 
 def conversions_of(groups: Iterable[GroupSums]) -> Share:

@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec.structs import replace
 
+from propensity.measures.gain import gained
 from propensity.measures.intervals import in_columns
-from propensity.measures.uplift import errors_at, figures, gained, progress_at
+from propensity.measures.looks import errors_at, progress_at
+from propensity.measures.uplift import figures
 from propensity.runs.evaluate import CATCH_UP
 from propensity.runs.export import missing_label_days, status
 from propensity.tables.audiences import (

@@ -19,7 +19,8 @@ import pyarrow as pa
 
 from propensity.errors import RequestError, SchemaError
 from propensity.learning.rows import Slice
-from propensity.measures.intervals import Difference, difference
+from propensity.measures.intervals import Difference
+from propensity.measures.metric_intervals import difference
 from propensity.measures.verdicts import MINIMUM_BUYERS
 from propensity.models.encoding import Flags, Floats
 from propensity.pages.page import bins_svg

@@ -27,10 +27,11 @@ from propensity import whole_files
 from propensity.audience.control import Control
 from propensity.budget import Budget
 from propensity.errors import RequestError, SchemaError
+from propensity.measures.gain import Gain, gained
 from propensity.measures.intervals import NORMAL, Difference
 from propensity.measures.power import power, smallest_uplift
 from propensity.measures.revenue import exact_money
-from propensity.measures.uplift import Gain, figures, gained
+from propensity.measures.uplift import figures
 from propensity.pages.words import plural
 from propensity.spreadsheet import WORKBOOK, id_of_cell, list_of
 from propensity.table_files import files as table_files

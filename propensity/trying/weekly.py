@@ -25,9 +25,9 @@ from propensity.audience.control import Control
 from propensity.errors import NoData, RequestError
 from propensity.ids import USER
 from propensity.learning import season
+from propensity.measures.looks import errors_at, progress_at, weeks_left
 from propensity.measures.metrics import grouped
-from propensity.measures.power import weeks_left
-from propensity.measures.uplift import errors_at, figures, progress_at
+from propensity.measures.uplift import figures
 from propensity.measures.verdicts import verdict_of
 from propensity.pages.page import fill_template
 from propensity.pages.words import count, plural

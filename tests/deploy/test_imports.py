@@ -45,7 +45,7 @@ NEVER = {
     "propensity.registry.versions.unpickled": EVALUATES | {"compact_features"},
     # Models alone take frames, and only the gate of a training compares versions.
     "propensity.models.encoding.to_frame": EVALUATES,
-    "propensity.measures.intervals.difference": EVALUATES,
+    "propensity.measures.metric_intervals.difference": {"model_evaluation"},
     # Rows of a lookup are few, and come by HTTP; it asks about single users.
     "propensity.gcp.queries.open_reader": {"get_proba"},
     "propensity.gcp.queries.Queries._streamed": {"get_proba"},

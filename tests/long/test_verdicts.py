@@ -15,7 +15,8 @@ from math import exp
 import numpy as np
 import pytest
 
-from propensity.measures.uplift import LOOKS, errors_at, figures
+from propensity.measures.looks import LOOKS, errors_at
+from propensity.measures.uplift import figures
 from propensity.tables.audiences import Figures, GroupSums
 
 YEARS = 200

@@ -27,7 +27,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from propensity.measures.intervals import FEW, NORMAL, Difference, difference
+from propensity.measures.intervals import FEW, NORMAL, Difference
+from propensity.measures.metric_intervals import difference
 from propensity.measures.metrics import summed
 from propensity.measures.revenue import amounts, exact_money, total
 from propensity.models.encoding import Flags, Floats, floats_of

@@ -27,7 +27,7 @@ from propensity.learning.candidates import (
 )
 from propensity.learning.rows import Slice
 from propensity.measures import metrics
-from propensity.measures.intervals import interval, of_rows
+from propensity.measures.metric_intervals import interval, of_rows
 from propensity.registry.versions import pickled
 from propensity.usecases import Candidate
 from tests.propensity.learning.shops import (

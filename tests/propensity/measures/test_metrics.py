@@ -17,7 +17,13 @@ from sklearn import metrics as reference
 
 from propensity.budget import Budget
 from propensity.learning.rows import Slice
-from propensity.measures import intervals, metrics, revenue, thresholds
+from propensity.measures import (
+    intervals,
+    metric_intervals,
+    metrics,
+    revenue,
+    thresholds,
+)
 from propensity.measures.metrics import Outcomes, outcomes
 from propensity.tables.models import Metrics
 
@@ -222,21 +228,21 @@ class TestIntervals:
             every = Slice(rows=pa.table(columns))
             score = np.tile(rows.probability, times)
             area = metrics.roc_auc(every.outcomes(score))
-            found = intervals.interval(
+            found = metric_intervals.interval(
                 area, *every.spread(score, metrics.roc_auc_slopes)
             )
 
             assert found == pytest.approx(ends(rows.outcomes), abs=1e-9)
-        assert intervals.interval(area, 19, 1e-4) == (None, None)
+        assert metric_intervals.interval(area, 19, 1e-4) == (None, None)
         few = np.ones(6), np.arange(6) % 2, np.arange(6)
-        assert intervals.difference(0.0, *few).high > 4 * np.sqrt(6)
+        assert metric_intervals.difference(0.0, *few).high > 4 * np.sqrt(6)
 
 
 def ends(observed: Outcomes, name: str = "roc_auc"):
     """The interval of a metric of independent rows."""
     slopes = getattr(metrics, f"{name}_slopes")(observed)
     value = getattr(metrics, name)(observed)
-    return intervals.interval(value, *intervals.of_rows(observed, slopes))
+    return metric_intervals.interval(value, *metric_intervals.of_rows(observed, slopes))
 
 
 def test_the_gini_index_is_one_for_the_order_of_what_was_paid():

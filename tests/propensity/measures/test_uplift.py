@@ -8,11 +8,12 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from propensity.measures import power, uplift
+from propensity.measures import looks, power, uplift
 from propensity.measures.intervals import NORMAL, Difference
+from propensity.measures.looks import LAST as ERRORS
+from propensity.measures.looks import errors_at
 from propensity.measures.statistic import difference_of_means, with_common_spread
-from propensity.measures.uplift import LAST as ERRORS
-from propensity.measures.uplift import errors_at, figures
+from propensity.measures.uplift import figures
 from propensity.tables.audiences import GroupSums
 
 
@@ -173,18 +174,18 @@ def test_an_open_verdict_says_how_many_weeks_it_takes():
     """Counted by the week, and not by the row, where an audience skips some. Users who
     suffice only wait for their outcomes."""
     weeks = ((0, 2_000), (1, 4_000), (2, 6_000))
-    left = power.weeks_left(lifts(*weeks))
+    left = looks.weeks_left(lifts(*weeks))
     thirty_weeks = MONDAY + timedelta(weeks=30)
 
     for count, suffices in ((left - 1, False), (left, True)):
         errors = errors_at((3 + count) / 52)
-        needed = power.members_needed(0.1, 0.1, share=0.2, errors=errors)
+        needed = looks.members_needed(0.1, 0.1, share=0.2, errors=errors)
         assert (needed <= 6_000 + 2_000 * count) is suffices
-    weekly = power.weeks_left(lifts((0, 2_000), (1, 6_000)))
-    assert power.weeks_left(lifts((0, 2_000), (2, 6_000))) > weekly
-    assert power.weeks_left(lifts((0, 90_000), (1, 200_000))) == 0
+    weekly = looks.weeks_left(lifts((0, 2_000), (1, 6_000)))
+    assert looks.weeks_left(lifts((0, 2_000), (2, 6_000))) > weekly
+    assert looks.weeks_left(lifts((0, 90_000), (1, 200_000))) == 0
     # Nobody new comes, or nobody is held out: never.
-    assert power.weeks_left(lifts((0, 2_000), (1, 2_000))) is None
-    assert power.weeks_left(lifts(*weeks, share=0)) is None
-    assert power.weeks_left(lifts(*weeks, explained=0.2)) < left
-    assert power.weeks_left(lifts(*weeks, until=thirty_weeks)) < left
+    assert looks.weeks_left(lifts((0, 2_000), (1, 2_000))) is None
+    assert looks.weeks_left(lifts(*weeks, share=0)) is None
+    assert looks.weeks_left(lifts(*weeks, explained=0.2)) < left
+    assert looks.weeks_left(lifts(*weeks, until=thirty_weeks)) < left
