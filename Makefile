@@ -1,6 +1,6 @@
 # `make` alone lists the targets. Each sets up what it needs, once.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-deploy demo up down status doctor test test-install test-long imports check format bench docs outputs pictures site clean
+.PHONY: help setup setup-deploy demo up down status doctor test test-install test-long promises imports check format bench docs outputs pictures site clean
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 # Where it is set, each process of the tests would compile all tests anew: 9 s of 13.
@@ -22,7 +22,7 @@ OF_SLICE := $(if $(SLICE),--slice=$(SLICE))
 FIRST_STATE = $(if $(wildcard .local/states/*),,--new)
 IF_SET_UP := [ -e $(STAMP) ] || { echo "Nothing is running."; exit 0; };
 # Exported as shell variables, so that any character in a value is safe.
-export DATA EVENTS CARDS USE_CASE USER_COLUMN LABEL_EVENT WEEKS VERBOSE STATE ONLY OUT
+export DATA EVENTS CARDS USE_CASE USER_COLUMN LABEL_EVENT WEEKS VERBOSE STATE ONLY OUT BREAKS
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ test-install: setup ## run the tests that install packages, from the package ind
 # They wait for processes more than they compute: two workers more.
 test-long: setup ## run the tests that take minutes: processes killed, deploys, many draws
 	@$(BIN)/python -m pytest -m "(long or hypothesis) and not installs" --hypothesis-profile=deep $(OF_SLICE) -n $$(($(WORKERS) + 2)) --dist loadfile --no-loadscope-reorder -rP tests
+
+promises: setup ## break each promise of users, and see its test fail: ONLY=WORDS, BREAKS=FILE
+	@$(BIN)/python -m tests.promises $${ONLY:+--only "$$ONLY"} $${BREAKS:+--breaks "$$BREAKS"}
 
 # Collected, a test is imported, and all that it tests.
 imports: setup ## import every module, and run no test

@@ -98,7 +98,8 @@ def quarter(folder: Path, entry: str) -> Iterator[None]:
 )
 def test_each_use_case_has_days_of_its_own(tmp_path, days, value, crons):
     """A quarter is predicted weekly, on the first of the days, unless it says so. The
-    overview comes on all of the days, and an evaluation once a week, on one of them."""
+    overview comes on all of the days, and an evaluation once a week, on one of them;
+    a training on the first of the month."""
     written = []
     names = ("ga4_purchase", "quarter")
     chosen = {"DEPLOY_PREDICTION_DAYS": days, "DEPLOY_USE_CASES": " ".join(names)}
@@ -108,7 +109,9 @@ def test_each_use_case_has_days_of_its_own(tmp_path, days, value, crons):
             for target in ("predictions", "model_evaluation"):
                 written.append(d.cron(BY_TARGET[target], name))
         written.append(d.cron(BY_TARGET["overview"]))
+        training = d.cron(BY_TARGET["model_training"], "quarter")
 
+    assert training.endswith(" 1 * *")
     for cron, expected in zip(written, crons, strict=True):
         assert expected is None or cron.endswith(f" * * {expected}")
 

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from google.api_core.exceptions import AlreadyExists
+from google.api_core.exceptions import AlreadyExists, NotFound
 from google.cloud import pubsub_v1
 from google.pubsub_v1 import types
 
+from local.stack import topics
 from tests.docs.pages import blocks
 from tests.functions.streaming import eventually
 from tests.support.emulated import Emulated
@@ -96,6 +97,19 @@ def test_a_message_of_a_broken_stream_comes_again(emulated, topic):
 
     assert (held.message.data, lost.message.data) == (b"held", b"lost")
     assert (again.message.data, last.message.data) == (b"lost", b"last")
+
+
+def test_a_deployment_has_a_topic_for_each_kind_of_message(emulated):
+    address = emulated.environment["PUBSUB_EMULATOR_HOST"]
+    topics.create(emulated.project, address, endpoints={})
+    missing = []
+    for kind in ("events", "enriched", "scores", "dead-letters", "model-updates"):
+        try:
+            publish(emulated, kind, "one")
+        except NotFound:
+            missing.append(kind)
+
+    assert missing == []
 
 
 @pytest.mark.parametrize("topic", ["model-updates", "scores"])

@@ -133,9 +133,9 @@ class TestOfOnesOwn:
         copy = shutil.copytree(folders.place("ga4_purchase"), own / "repeat_purchase")
         (copy / "model.py").write_text("def doubled(x):\n    return 2 * x\n")
         (own / "not_one").mkdir()
-        found = usecases.load("repeat_purchase")
 
         assert usecases.names() == sorted([*shipped, "repeat_purchase"])
+        found = usecases.load("repeat_purchase")
         assert found.statement("labels") == usecases.load("ga4_purchase").statement(
             "labels"
         )

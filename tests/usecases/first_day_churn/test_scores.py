@@ -13,7 +13,7 @@ from datetime import date
 import pytest
 
 from local.generators.games import Games, postcodes
-from local.generators.streams import Delivery
+from local.generators.streams import REGISTRATION, Delivery
 from offline import load_postcodes
 from propensity.clock import SYSTEM
 from propensity.gcp.artifacts import Artifacts
@@ -110,6 +110,12 @@ def test_scores_are_of_the_features_that_training_reads():
     trained = deployment.training(*(AS_OF + week * WEEK for week in range(-1, 2)))
     served = deployment.served(PLAYED.user_ids, since=AS_OF - 10 * DAY)
 
+    sent = {(event["user_id"], event["event_type"]) for event in PLAYED.events()}
+    events = deployment.rows("SELECT user_id, event_type, label FROM stream_events")
+    assert {(row["user_id"], row["event_type"]) for row in events} == sent
+    assert len({kind for _, kind in sent}) == 4
+    registered = [row for row in events if row["event_type"] == REGISTRATION]
+    assert {row["user_id"]: row["label"] for row in registered} == PLAYED.labels()
     assert set(last) == set(PLAYED.user_ids)
     for user, features in last.items():
         assert features == model_input(served[user])

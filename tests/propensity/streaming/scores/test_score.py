@@ -102,9 +102,21 @@ def test_questions_keep_every_number_to_the_last_bit(values, as_texts):
 
 class TestScores:
     def test_scores_are_those_of_each_alone_by_its_own_version(self):
-        """Who comes together is scored together, in the order of the group."""
+        """Who comes together is scored together, in the order of the group: by one
+        call of each version."""
+        calls = []
+
+        class Counted:
+            def __init__(self, version):
+                self.scorer = version.scorer
+
+            def probabilities(self, rows):
+                calls.append(len(rows))
+                return self.scorer.probabilities(rows)
+
         players = [player(1), player(9)]
-        versions = [FIRST, SECOND] * 20
+        counted = [replace(one, scorer=Counted(one)) for one in (FIRST, SECOND)]
+        versions = counted * 20
         results = scores_of(
             [WaitingInstances(PLAYERS, each, players) for each in versions]
         )
@@ -112,6 +124,7 @@ class TestScores:
         for values, version in zip(results, versions, strict=True):
             expected = [alone(each, version) for each in players]
             assert values == pytest.approx(expected, abs=1e-12)
+        assert calls[:2] == [40, 40]
 
     def test_scores_fail_for_the_request_that_breaks_the_model_alone(self):
         """Steps of an uploaded preprocessor may raise anything, such as KeyError."""
