@@ -59,11 +59,10 @@ def run(
             if not is_dry and (state.withdrawn or is_agreed):
                 # A run may just have read one of these days again.
                 with digest.alone(artifacts, export, clock=SYSTEM.now) as lease:
+                    if is_again:
+                        digest.doubt_days(reader, state.digested)
                     state = digest.read_state(reader, today=today)
                     digest.withdraw_days(reader, state)
-                    if is_again:
-                        digest.doubt_days(reader, state)
-                        state = digest.read_state(reader, today=today)
                     if is_agreed:
                         digest.remove_days(reader, state.gone)
                         tables = state.within_reach(export)

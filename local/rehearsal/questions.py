@@ -176,11 +176,7 @@ def prune_days(r: Rehearsal) -> str:
     state = digest.read_state(r.warehouse, today=datetime.now(UTC).date())
     before = r.warehouse.bytes_billed
     digest.replace_days(
-        r.warehouse,
-        [state.tables[last]],
-        state.rules,
-        source=state.source,
-        run_id="rehearsal",
+        r.warehouse, [state.tables[last]], state.rules, run_id="rehearsal"
     )
     billed = r.warehouse.bytes_billed - before
     size = sum(table.size_bytes for table in state.tables.values())

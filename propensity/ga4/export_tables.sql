@@ -2,7 +2,7 @@
 -- size and its rows.
 -- BigQuery bills nothing for it. Parts: the export's list of tables.
 SELECT
-  table_id,
+  table_id AS name,
   TIMESTAMP_MILLIS(last_modified_time) AS modified,
   size_bytes,
   row_count

@@ -14,30 +14,18 @@ first reading, or to reading others again, a person has to agree where that cost
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-from collections.abc import (
-    Callable,
-    Collection,
-    Iterable,
-    Iterator,
-    Mapping,
-    Sequence,
-)
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
-from functools import cached_property, partial
+from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING
 
 from propensity import suppression, usecases
 from propensity.errors import DigestNotAgreed, DigestUnfinished
-from propensity.ga4.shards import (
-    KINDS,
-    end_of,
-    kinds_read,
-    local_days,
-    tables_of_days,
-)
+from propensity.ga4.shards import KINDS, end_of, kinds_read, local_days, tables_of_days
 from propensity.ga4.view import consent_of, events_view, with_refusals
 from propensity.pages.words import plural
 from propensity.registry.leases import Lease, leased
@@ -89,11 +77,6 @@ class ExportTable:
     size_bytes: int
     row_count: int
 
-    @property
-    def was_settling(self) -> bool:
-        """Whether its last change may have been Analytics' own."""
-        return self.modified.date() < self.day + SETTLED
-
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
@@ -101,44 +84,45 @@ class Rules:
     How days are digested.
 
     Attributes:
+        source: The view, or what stands for it where refusals are asked for.
         statement: SHA-256 of the statement and the view.
-        consent: What the view asks for, as ``consent_of``.
+        consent: The conditions that the view asks for, with spaces between.
         event_names: Events whose rows are kept.
     """
 
+    source: str = VIEW
     statement: str
-    consent: frozenset[str]
+    consent: str
     event_names: frozenset[str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DigestedTable:
-    """What the digest says of a day."""
+class DigestedDay:
+    """What the digest says of a day: its table as it was, and the rules."""
 
-    modified: datetime
+    export_day: date
+    source_modified: datetime
     size_bytes: int
     row_count: int | None
-    rules: Rules
+    statement: str
+    consent: str
+    event_names: Sequence[str]
 
-    def holds(self, table: ExportTable, rules: Rules) -> bool:
-        """
-        Return whether the day need not be read again.
-
-        Labels, an expiry or a policy also change the time of a table, years later.
-        """
-        if self.modified != table.modified:
-            rows = (table.size_bytes, table.row_count)
-            if table.was_settling or rows != (self.size_bytes, self.row_count):
-                return False
-        return self.has_rules(rules)
-
-    def has_rules(self, rules: Rules) -> bool:
+    def follows(self, rules: Rules) -> bool:
         """Return whether these rules would digest the day in the same way."""
         return (
-            self.rules.statement == rules.statement
-            and self.rules.consent == rules.consent
-            and self.rules.event_names >= rules.event_names
+            self.statement == rules.statement
+            and self.consent == rules.consent
+            and rules.event_names.issubset(self.event_names)
         )
+
+
+class Need(StrEnum):
+    """Why a day has to be read."""
+
+    NEW = "the digest lacks it"
+    CHANGED = "Analytics has changed it by itself"
+    AGAIN = "it was read, and rules or an old table have changed"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +131,6 @@ class State:
     The export beside its digest.
 
     Attributes:
-        source: The view, or what stands for it where refusals are asked for.
         tables: By day, the oldest first.
         digested: By day.
         settled: The newest day that Analytics changes no more.
@@ -155,57 +138,63 @@ class State:
     """
 
     rules: Rules
-    source: str
     tables: Mapping[date, ExportTable]
-    digested: Mapping[date, DigestedTable]
+    digested: Mapping[date, DigestedDay]
     settled: date
     utc_offset_hours: int
 
-    @cached_property
-    def gone(self) -> list[date]:
+    @property
+    def gone(self) -> set[date]:
         """Digested days that the export has no more."""
-        return sorted(set(self.digested) - set(self.tables))
+        return set(self.digested) - set(self.tables)
 
-    @cached_property
+    @property
     def withdrawn(self) -> list[date]:
         """Days with events that lack a consent which is asked for by now."""
-        return [
-            day
-            for day, digested in sorted(self.digested.items())
-            if not self.rules.consent <= digested.rules.consent
-        ]
+        asked = set(self.rules.consent.split())
+        days = []
+        for day, digested in sorted(self.digested.items()):
+            if not asked.issubset(digested.consent.split()):
+                days.append(day)
+        return days
+
+    def need(self, table: ExportTable) -> Need | None:
+        """Return why the day of a table has to be read; None where it need not be."""
+        digested = self.digested.get(table.day)
+        if digested is None:
+            return Need.NEW
+        if not digested.follows(self.rules):
+            return Need.AGAIN
+        if table.modified == digested.source_modified:
+            return None
+        was_whole = digested.source_modified >= self._end_of(table.day)
+        if was_whole and table.day > self.settled:
+            # What Analytics changes until the day is settled is read then.
+            return None
+        if table.modified.date() < table.day + SETTLED:
+            return Need.CHANGED
+        # Labels, an expiry or a policy also change the time of a table, years later.
+        is_same_size = table.size_bytes == digested.size_bytes
+        if is_same_size and table.row_count == digested.row_count:
+            return None
+        return Need.AGAIN
 
     def due(self, first: date, last: date) -> list[ExportTable]:
         """Return the tables of days to digest, of those from ``first`` to ``last``."""
         tables = []
         for day, table in self.tables.items():
-            if first <= day <= last and not self._holds(table):
+            if first <= day <= last and self.need(table):
                 tables.append(table)
         return tables
 
-    def _holds(self, table: ExportTable) -> bool:
-        digested = self.digested.get(table.day)
-        if digested is None:
-            return False
-        if table.day > self.settled and self._is_whole(digested, table.day):
-            # What Analytics changes until the day is settled is read then.
-            return digested.has_rules(self.rules)
-        return digested.holds(table, self.rules)
-
-    def _is_whole(self, table: ExportTable | DigestedTable, day: date) -> bool:
-        """Whether a day's table was changed after the day had ended."""
-        ends = end_of(day, utc_offset_hours=self.utc_offset_hours)
-        return table.modified >= ends
-
     def within_reach(self, settings: Settings) -> list[ExportTable]:
-        """Return the tables of all days to digest that a training may read."""
-        whole = [
-            day for day, table in self.tables.items() if self._is_whole(table, day)
-        ]
-        if not whole:
-            return []
-        newest = max(whole)
-        return self.due(newest - reach(settings), newest)
+        """Return the tables of all whole days to digest that a training may read."""
+        due = self.due(self.oldest(settings), date.max)
+        return [table for table in due if table.modified >= self._end_of(table.day)]
+
+    def oldest(self, settings: Settings) -> date:
+        """Return the first day that trainings may read: the digest keeps no older."""
+        return max(self.tables, default=date.max) - reach(settings)
 
     def unusual(self, due: Sequence[ExportTable]) -> list[ExportTable]:
         """
@@ -214,22 +203,13 @@ class State:
         They are those of a first reading, and those that were digested and that
         Analytics has not changed.
         """
-        again = []
-        new = []
-        for table in due:
-            if table.day not in self.digested:
-                new.append(table)
-            elif not table.was_settling:
-                again.append(table)
+        again = [table for table in due if self.need(table) == Need.AGAIN]
+        new = [table for table in due if self.need(table) == Need.NEW]
         is_first = len(new) > min(UNASKED_DAYS, len(self.digested))
         return again + new if is_first else again
 
-    def outlived(self, reach: timedelta) -> list[date]:
-        """Return digested days that are older than what trainings reach back to."""
-        if not self.tables:
-            return []
-        oldest = max(self.tables) - reach
-        return [day for day in sorted(self.digested) if day < oldest]
+    def _end_of(self, day: date) -> datetime:
+        return end_of(day, utc_offset_hours=self.utc_offset_hours)
 
 
 def read_state(warehouse: Warehouse, *, today: date) -> State:
@@ -241,19 +221,20 @@ def read_state(warehouse: Warehouse, *, today: date) -> State:
 def state_of(
     warehouse: Warehouse, view: str, tables: Mapping[date, ExportTable], *, today: date
 ) -> State:
-    rules = rules_of(warehouse.settings, view)
+    """As ``read_state``, of a view and tables that were read."""
+    settings = warehouse.settings
+    rules = rules_of(settings, view)
     digested = read_digested_days(warehouse)
     if usecases.wrong_names():
         # Otherwise the days would be read again once the folder is right.
-        before = [day.rules.event_names for day in digested.values()]
+        before = [day.event_names for day in digested.values()]
         rules = replace(rules, event_names=rules.event_names.union(*before))
     return State(
         rules=rules,
-        source=with_refusals(view),
         tables=tables,
         digested=digested,
-        settled=settled_day(warehouse.settings, today=today),
-        utc_offset_hours=warehouse.settings.property_utc_offset_hours,
+        settled=settled_day(settings, today=today),
+        utc_offset_hours=settings.property_utc_offset_hours,
     )
 
 
@@ -275,39 +256,17 @@ def read_export_tables(warehouse: Warehouse, view: str) -> dict[date, ExportTabl
     """Return the tables of the export that the view shows, the oldest first."""
     listing = f"`{warehouse.settings.export}.__TABLES__`"
     rows = warehouse.rows(statement("export_tables", tables=listing))
-    by_name = {row["table_id"]: row for row in rows}
+    by_name = {row["name"]: row for row in rows}
     # A kind of tables that is newer than the set-up is not in the view.
     kinds = kinds_read(view)
     names = tables_of_days(by_name, kinds=kinds if kinds else KINDS)
-    tables = {}
-    for day, name in names.items():
-        row = by_name[name]
-        tables[day] = ExportTable(
-            name=name,
-            day=day,
-            modified=row["modified"],
-            size_bytes=row["size_bytes"],
-            row_count=row["row_count"],
-        )
-    return tables
+    return {day: ExportTable(day=day, **by_name[name]) for day, name in names.items()}
 
 
-def read_digested_days(warehouse: Warehouse) -> dict[date, DigestedTable]:
+def read_digested_days(warehouse: Warehouse) -> dict[date, DigestedDay]:
     """Return what the digest says of its days."""
-    digested = {}
-    for row in warehouse.rows(statement("digested_days")):
-        rules = Rules(
-            statement=row["statement"],
-            consent=frozenset(row["consent"].split()),
-            event_names=frozenset(row["event_names"]),
-        )
-        digested[row["export_day"]] = DigestedTable(
-            modified=row["source_modified"],
-            size_bytes=row["size_bytes"],
-            row_count=row["row_count"],
-            rules=rules,
-        )
-    return digested
+    rows = warehouse.rows(statement("digested_days"))
+    return {row["export_day"]: DigestedDay(**row) for row in rows}
 
 
 def rules_of(settings: Settings, view: str) -> Rules:
@@ -323,20 +282,25 @@ def rules_of(settings: Settings, view: str) -> Rules:
         if not line.strip().startswith("--"):
             lines.append(line)
     return Rules(
+        source=with_refusals(view),
         statement=hashlib.sha256("\n".join(lines).encode()).hexdigest(),
-        consent=consent_of(view),
-        event_names=event_names(usecases.of_export(settings), settings),
+        consent=" ".join(sorted(consent_of(view))),
+        event_names=event_names(_readers(settings), settings),
     )
 
 
+def _readers(settings: Settings) -> list[UseCase]:
+    use_cases = usecases.of_export(settings)
+    return [use_case for use_case in use_cases if use_case.reads_digest]
+
+
 def event_names(use_cases: Iterable[UseCase], settings: Settings) -> frozenset[str]:
-    """Return the events of which the digest keeps rows for use cases."""
+    """Return the events of which the digest keeps rows for its readers."""
     names = set(SHOP_EVENTS)
     for use_case in use_cases:
-        if use_case.reads_digest:
-            for name, value in use_case.statement_parameters(settings).items():
-                if name.endswith("_event"):
-                    names.add(str(value))
+        for name, value in use_case.statement_parameters(settings).items():
+            if name.endswith("_event"):
+                names.add(str(value))
     return frozenset(names)
 
 
@@ -344,18 +308,17 @@ def reach(settings: Settings) -> timedelta:
     """Return how far back a training of any use case reads, with some slack."""
     today = date(2000, 1, 1)
     spans = [timedelta(0)]
-    for use_case in usecases.of_export(settings):
-        if use_case.reads_digest:
-            timeframe = use_case.timeframe(settings)
-            weeks = settings.training_snapshots - 1
-            oldest = timeframe.newest_matured(today=today) - weeks * timeframe.stride
-            spans.append(today - use_case.first_day(oldest))
+    for use_case in _readers(settings):
+        timeframe = use_case.timeframe(settings)
+        weeks = settings.training_snapshots - 1
+        oldest = timeframe.newest_matured(today=today) - weeks * timeframe.stride
+        spans.append(today - use_case.first_day(oldest))
     return max(spans) + SLACK
 
 
 def alone(
     artifacts: Artifacts, settings: Settings, *, clock: Callable[[], datetime]
-) -> contextlib.AbstractContextManager[Lease]:
+) -> AbstractContextManager[Lease]:
     """Let nobody else change the digest of the settings' export for a block."""
     return leased(artifacts, SCOPE + settings.export_suffix, KIND, clock=clock)
 
@@ -398,12 +361,11 @@ def _digest(run: Run, lease: Lease, state: State, first: date, last: date) -> No
             hint="If they were deleted on purpose, run `deploy/operate.sh deployment "
             "digest --yes`, which removes them here too; else restore their tables",
         )
-    superfluous = set(state.gone)
+    superfluous = state.gone
     if not usecases.wrong_names():
         # How far back a use case reads whose folder is wrong is not known.
-        for day in state.outlived(reach(run.settings)):
-            if not first <= day <= last:
-                superfluous.add(day)
+        oldest = min(first, state.oldest(run.settings))
+        superfluous |= {day for day in state.digested if day < oldest}
     remove_days(run.warehouse, superfluous)
     withdraw_days(run.warehouse, state)
     tables = state.due(first, last)
@@ -452,19 +414,16 @@ def digest_tables(
     """Digest days of the export, under its lease, without suppressed users."""
     if not tables:
         return
-    size = sum(table.size_bytes for table in tables)
-    new = sum(table.day not in state.digested for table in tables)
-    log(
-        f"{plural(len(tables), 'day')} of the export to digest, of them {new} new, at "
-        f"most {size / GIB:,.1f} GiB"
-    )
+    days = plural(len(tables), "day")
+    size = sum(table.size_bytes for table in tables) / GIB
+    log(f"{days} of the export to digest, at most {size:,.1f} GiB")
     n_done = 0
     at_most = warehouse.settings.maximum_bytes_billed // 2
     for group in _groups(state.tables, tables, at_most=at_most):
         if not has_time():
             raise DigestUnfinished(
-                f"digested {n_done} of {plural(len(tables), 'day')} of the export, at "
-                f"most {size / GIB:,.1f} GiB in all",
+                f"digested {n_done} of {days} of the export, at most {size:,.1f} GiB "
+                "in all",
                 hint="Call again, which continues; or read all days at once: "
                 "`deploy/operate.sh deployment digest --yes` has 23 hours",
             )
@@ -473,11 +432,11 @@ def digest_tables(
         rules = state.rules
         if suppressed:
             rules = replace(rules, statement=NOT_WHOLE)
-        replace_days(warehouse, group, rules, source=state.source, run_id=run_id)
+        replace_days(warehouse, group, rules, run_id=run_id)
         if suppressed:
             leave_out(warehouse, group, suppressed, state.rules)
         n_done += len(group)
-        log(f"digested {n_done} of {plural(len(tables), 'day')}")
+        log(f"digested {n_done} of {days}")
 
 
 def _groups(
@@ -506,36 +465,29 @@ def _groups(
 
 
 def replace_days(
-    warehouse: Warehouse,
-    tables: Sequence[ExportTable],
-    rules: Rules,
-    *,
-    source: str = VIEW,
-    run_id: str,
+    warehouse: Warehouse, tables: Sequence[ExportTable], rules: Rules, *, run_id: str
 ) -> None:
     """
     Digest days anew, all of them or none.
 
     Args:
         tables: Of all days that the export has from the first one to the last.
-        source: As of ``State``.
     """
     days = [table.day for table in tables]
     parameters = {
+        **_span(days),
         "first_suffix": f"{days[0]:%Y%m%d}",
         "last_suffix": f"{days[-1]:%Y%m%d}",
         "event_names": sorted(rules.event_names),
-        "first_day": days[0],
-        "last_day": days[-1],
         "days": days,
         "modified": [table.modified for table in tables],
         "sizes": [table.size_bytes for table in tables],
         "row_counts": [table.row_count for table in tables],
         "statement": rules.statement,
-        "consent": " ".join(sorted(rules.consent)),
+        "consent": rules.consent,
         "run_id": run_id,
     }
-    warehouse.execute(statement("digest_days", ga_events=source), parameters)
+    warehouse.execute(statement("digest_days", ga_events=rules.source), parameters)
 
 
 def leave_out(
@@ -550,7 +502,7 @@ def leave_out(
     Whoever is suppressed for some of the use cases of the export stays: the digest is
     one for all of them.
     """
-    span = {"first_day": tables[0].day, "last_day": tables[-1].day}
+    span = _span([table.day for table in tables])
     user_ids = suppressed_in(warehouse, suppressed, span)
     for first in range(0, len(user_ids), IDS_AT_ONCE):
         piece = {"user_ids": user_ids[first : first + IDS_AT_ONCE]}
@@ -577,33 +529,23 @@ def suppressed_in(
 
 def readers_of(settings: Settings) -> list[str]:
     """Return the names of the use cases that read the digest of an export, or may."""
-    names = usecases.wrong_names()
-    for use_case in usecases.of_export(settings):
-        if use_case.reads_digest:
-            names.append(use_case.name)
+    right = [use_case.name for use_case in _readers(settings)]
+    names = usecases.wrong_names() + right
     return names if names else [suppression.EVERYWHERE]
 
 
 def remove_days(warehouse: Warehouse, days: Collection[date]) -> None:
     """Remove days from the digest, where there are any."""
     if days:
-        parameters = {
-            "days": sorted(days),
-            "first_day": min(days),
-            "last_day": max(days),
-        }
+        parameters = {**_span(days), "days": sorted(days)}
         warehouse.execute(statement("remove_digested_days"), parameters)
 
 
-def doubt_days(warehouse: Warehouse, state: State) -> None:
-    """Have all days of the digest be read again; what it has stays until then."""
-    if state.digested:
-        parameters = {
-            "first_day": min(state.digested),
-            "last_day": max(state.digested),
-            "statement": NOT_WHOLE,
-        }
-        warehouse.execute(statement("note_whole_days"), parameters)
+def doubt_days(warehouse: Warehouse, days: Collection[date]) -> None:
+    """Have days from the first to the last be read again; their rows stay so long."""
+    if days:
+        doubted = {**_span(days), "statement": NOT_WHOLE}
+        warehouse.execute(statement("note_whole_days"), doubted)
 
 
 def withdraw_days(warehouse: Warehouse, state: State) -> None:
@@ -612,11 +554,11 @@ def withdraw_days(warehouse: Warehouse, state: State) -> None:
 
     It stays known that they were digested: to read them again is no first reading.
     """
-    if state.withdrawn:
-        parameters = {
-            "days": state.withdrawn,
-            "first_day": state.withdrawn[0],
-            "last_day": state.withdrawn[-1],
-            "consent": " ".join(sorted(state.rules.consent)),
-        }
-        warehouse.execute(statement("withdraw_digested_days"), parameters)
+    days = state.withdrawn
+    if days:
+        withdrawn = {**_span(days), "days": days, "consent": state.rules.consent}
+        warehouse.execute(statement("withdraw_digested_days"), withdrawn)
+
+
+def _span(days: Collection[date]) -> dict[str, object]:
+    return {"first_day": min(days), "last_day": max(days)}

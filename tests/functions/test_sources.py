@@ -53,11 +53,7 @@ def test_each_as_of_date_has_the_newest_row_before_it(shop_deployment, tmp_path)
         (USER, midnight(AS_OFS[0]), 2),
         (USER, midnight(TRAINED) + DAY, 4),
     ]
-    digest.fill(
-        shop_deployment.warehouse,
-        ["purchase", "refund"],
-        export=shop_deployment.settings.export,
-    )
+    digest.fill(shop_deployment.warehouse, ["purchase", "refund"])
     with own_use_cases.in_folder(tmp_path / "own"):
         new.write_use_case(
             "shop_loyal",

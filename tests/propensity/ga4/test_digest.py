@@ -39,9 +39,7 @@ def digested(
     export.warehouse.replace_view(VIEW, view)
     state = read_state(export.warehouse, today=date.max)
     tables = list(state.tables.values())
-    replace_days(
-        export.warehouse, tables, state.rules, source=state.source, run_id="a run"
-    )
+    replace_days(export.warehouse, tables, state.rules, run_id="a run")
     names = ("ga_user_days", "ga_conversions", "ga_refusals", "ga_digested_days")
     return {name: export.rows(f"SELECT * FROM {name}") for name in names}
 

@@ -138,11 +138,20 @@ def test_each_day_is_read_once_in_statements_of_a_month(export, monkeypatch, cap
 MODIFIED = datetime(2026, 3, 1, tzinfo=UTC)
 RULES = digest.Rules(
     statement="s",
-    consent=frozenset(["ads"]),
+    consent="ads",
     event_names=frozenset(["purchase", "refund"]),
 )
 TABLE = digest.ExportTable(
     name="t", day=FIRST, modified=MODIFIED, size_bytes=5, row_count=7
+)
+DIGESTED = digest.DigestedDay(
+    export_day=FIRST,
+    source_modified=MODIFIED,
+    size_bytes=5,
+    row_count=7,
+    statement="s",
+    consent="ads",
+    event_names=["purchase", "refund"],
 )
 
 
@@ -156,22 +165,18 @@ TABLE = digest.ExportTable(
         # Analytics may have written other rows that are as large.
         ({"modified": datetime(2026, 1, 3, tzinfo=UTC)}, {}, True),
         ({}, {"statement": "of another release"}, True),
-        ({}, {"consent": frozenset()}, True),
+        ({}, {"consent": ""}, True),
         ({}, {"event_names": frozenset(["purchase", "sign_up"])}, True),
         # The digest has more than it needs.
         ({}, {"event_names": frozenset(["purchase"])}, False),
     ],
 )
 def test_a_day_is_read_again_where_it_or_the_question_is_another(table, rules, is_due):
-    before = digest.DigestedTable(
-        modified=MODIFIED, size_bytes=5, row_count=7, rules=RULES
-    )
     now = replace(TABLE, **table)
     state = digest.State(
         rules=replace(RULES, **rules),
-        source="",
         tables={FIRST: now},
-        digested={FIRST: before},
+        digested={FIRST: DIGESTED},
         settled=FIRST,
         utc_offset_hours=0,
     )
@@ -182,13 +187,10 @@ def test_a_day_is_read_again_where_it_or_the_question_is_another(table, rules, i
 
 def test_a_day_that_was_read_before_it_had_ended_is_read_again_at_once():
     """It lacks the rest of the day, whatever else Analytics changes later."""
-    before = digest.DigestedTable(
-        modified=midnight(FIRST), size_bytes=5, row_count=7, rules=RULES
-    )
+    before = replace(DIGESTED, source_modified=midnight(FIRST))
     changed = replace(TABLE, modified=midnight(FIRST + DAY))
     state = digest.State(
         rules=RULES,
-        source="",
         tables={FIRST: changed},
         digested={FIRST: before},
         settled=FIRST - DAY,
@@ -227,13 +229,17 @@ def test_a_week_is_final_once_its_days_are_settled(horizon, offset):
 
 
 def large_tables(monkeypatch) -> None:
-    """Have each row of the export be as large as a TiB."""
+    """Have each row be as large as a TiB, in tables that Analytics wrote in time."""
     tables_of = digest.read_export_tables
 
     def enlarged(*arguments: Any) -> dict[date, digest.ExportTable]:
         tables = tables_of(*arguments)
         return {
-            day: replace(table, size_bytes=table.row_count * TIB)
+            day: replace(
+                table,
+                modified=midnight(day + 3 * DAY),
+                size_bytes=table.row_count * TIB,
+            )
             for day, table in tables.items()
         }
 
@@ -244,12 +250,14 @@ def test_days_are_not_read_again_for_much_money_before_a_person_agrees(
     export, monkeypatch
 ):
     """As after an upgrade. The command reads them; a new day needs no agreement."""
-    bring(run_of(export))
+    large_tables(monkeypatch)
+    bring(
+        run_of(export, settings=replace(export.settings, maximum_bytes_billed=50 * TIB))
+    )
     export.warehouse.execute(
         "UPDATE ga_digested_days SET statement = 'of another release' WHERE TRUE"
     )
     settings = replace(export.settings, maximum_bytes_billed=10 * 1024**2)
-    large_tables(monkeypatch)
     read = statements(monkeypatch)
     with pytest.raises(DigestNotAgreed) as raised:
         bring(run_of(export, settings=settings))
@@ -412,7 +420,7 @@ def test_no_table_of_the_digest_keeps_rows_of_a_day_that_goes(export, how):
     else:
         view = export.warehouse.view_text(VIEW)
         state = digest.state_of(export.warehouse, view, {}, today=LAST)
-        rules = replace(state.rules, consent=frozenset(["ads"]))
+        rules = replace(state.rules, consent="ads")
         of_first = {FIRST: state.digested[FIRST]}
         state = replace(state, rules=rules, digested=of_first)
         digest.withdraw_days(export.warehouse, state)

@@ -48,11 +48,7 @@ DAYS = [FIRST_DAY + n * DAY for n in range(20)]
 HOUR_US = 3_600_000_000
 IS_DEEP = settings().max_examples >= 100
 USER_COLUMNS = ("user_pseudo_id", "user_id", "person")
-RULES = Rules(
-    statement="",
-    consent=frozenset(),
-    event_names=frozenset({"purchase", "refund"}),
-)
+RULES = Rules(statement="", consent="", event_names=frozenset({"purchase", "refund"}))
 MODIFIED = datetime(2026, 3, 1, tzinfo=UTC)
 
 # In the order in which they count.
@@ -267,7 +263,8 @@ class Warehouse:
                         row_count=1,
                     )
                     tables.append(table)
-            replace_days(self.warehouse, tables, RULES, source=self.source, run_id="")
+            rules = replace(RULES, source=self.source)
+            replace_days(self.warehouse, tables, rules, run_id="")
             changed = [place for place in changed if place >= last]
 
     def bring(self, tables: Mapping[date, pa.Table]) -> None:
