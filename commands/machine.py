@@ -74,14 +74,13 @@ def demo(**choice: Any) -> Any:
 
 @command("propensity up")
 @local_state()
-@click.option("--new", "is_new", is_flag=True, help="Create the state, empty.")
 @click.option(
     "--env",
     "is_environment",
     is_flag=True,
     help="Print only the settings for your shell: `export` lines.",
 )
-def up(*, state: str | None, is_new: bool, is_environment: bool) -> Any:
+def up(*, state: str | None, is_environment: bool) -> Any:
     """
     Start Propensity on this machine and keep it running.
 
@@ -91,9 +90,9 @@ def up(*, state: str | None, is_new: bool, is_environment: bool) -> Any:
     from commands.texts import machine as texts
     from local.stack import commands
     from local.stack.stack import Stack
-    from local.stack.state import State, named
+    from local.stack.state import named
 
-    chosen = State(state) if is_new and state else named(state)
+    chosen = named(state)
     answer = commands.up(chosen)
     text = texts.up(answer)
     if is_environment:

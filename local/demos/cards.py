@@ -60,13 +60,12 @@ def play(
     *,
     cards: Path | None = None,
     seed: int = DEFAULT_SEED,
-    broken: bool,
 ) -> Iterator[str]:
     """
     Play transactions and truths, train under traffic, and yield the results.
 
     ``cards`` is a file of real transactions; without it they are generated, others by
-    another seed. With ``broken`` some messages are.
+    another seed.
     """
     now = datetime.now(UTC)
     end = midnight(now.date()) - SINCE_LAST * DAY
@@ -89,7 +88,7 @@ def play(
         "Outcomes arrive hours or days later: some twice, some wrong first, some never"
     )
     trainings = []
-    sent, *parts = planned(transactions, now=now, broken=broken)
+    sent, *parts = planned(transactions, now=now)
     send(warehouse, sent)
     counts = settled(warehouse, USE_CASE, counts_of(sent), since=now)
     with ThreadPoolExecutor(1) as executor:
@@ -118,21 +117,17 @@ def play(
         as_of=datetime.now(UTC).date(),
     )
     stored = counts["stored_rows"]
-    dead = counts["dead_letters"]
     yield (
         f"{stored:,} transactions stored, {stored - counts['events']:,} of them "
-        f"duplicates; {counts['truths']:,} truths; {dead:,} dead letters; "
-        f"{len(scores):,} scored\n"
+        f"duplicates; {counts['truths']:,} truths; {len(scores):,} scored\n"
     )
     review_cost = warehouse.settings.alert_review_cost
     yield table(COLUMNS, by_version(scores, transactions, trainings, review_cost))
 
 
-def planned(
-    transactions: Transactions, *, now: datetime, broken: bool
-) -> list[list[Delivery]]:
+def planned(transactions: Transactions, *, now: datetime) -> list[list[Delivery]]:
     """Return what a producer has sent by now, in parts of as many transactions each."""
-    deliveries = transactions.deliveries(broken=broken)
+    deliveries = transactions.deliveries()
     sent = [delivery for delivery in deliveries if delivery.sent_time < now]
     times = [delivery.sent_time for delivery in sent]
     rows = [len(transactions) * part // PARTS for part in range(1, PARTS)]
@@ -151,7 +146,6 @@ def counts_of(deliveries: Sequence[Delivery]) -> dict[str, int]:
     return {
         "stored_rows": len(transactions),
         "truths": len(events) - len(transactions),
-        "dead_letters": len(deliveries) - len(events),
         "scored": len({event["transaction_id"] for event in transactions}),
     }
 

@@ -71,21 +71,14 @@ def run(stack: Stack, options: Choice) -> None:
         loaded.wait()
         with contextlib.closing(Warehouse.open(settings)) as streams_warehouse:
             if options.cards:
-                return list(
-                    cards.play(
-                        stack,
-                        streams_warehouse,
-                        cards=options.cards,
-                        broken=options.verbose,
-                    )
-                )
-            broken = options.verbose
-            shown = list(stream.play(stack, streams_warehouse, broken=broken))
+                return list(cards.play(stack, streams_warehouse, cards=options.cards))
+            is_broken = options.verbose
+            shown = list(stream.play(stack, streams_warehouse, broken=is_broken))
             # Scores of the stream come while cards are played.
             # Versions of earlier runs in this state learned from other transactions.
             earlier = (stack.bucket_folder / "models" / CARDS).glob("*")
             seed = DEFAULT_SEED + len(list(earlier))
-            fraud = list(cards.play(stack, streams_warehouse, seed=seed, broken=broken))
+            fraud = list(cards.play(stack, streams_warehouse, seed=seed))
             shown.append(stream.scores_text(streams_warehouse))
             return shown + fraud
 

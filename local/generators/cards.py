@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
 from itertools import chain
 from operator import attrgetter
 from pathlib import Path
@@ -28,12 +27,9 @@ from local.generators.streams import (
     SECOND_MS,
     Delivery,
     Event,
-    Faults,
     Ints,
-    cut_short,
     exponential,
     floor,
-    given,
     latency_ms,
     milliseconds,
     moments,
@@ -43,7 +39,6 @@ from local.generators.streams import (
     sent,
     shuffled,
     texts_of,
-    without,
 )
 from propensity.errors import SchemaError
 from propensity.models.encoding import Flags, Floats
@@ -57,20 +52,6 @@ COLUMNS = ("Time",) + COMPONENTS + ("Amount", "Class")
 DELAY_MS = 18 * HOUR_MS
 NEVER = 0.05
 WRONG_FIRST = 0.10
-FAULTS: Faults = {
-    "malformed_json": cut_short,
-    "missing_field": without("V14"),
-    "wrong_type": given(V3="high"),
-    "not_finite": given(V1=Decimal("NaN")),
-    "bad_time": given(event_time="2999-12-31T23:59:59.000Z"),
-    "bad_value": given(transaction_id=""),
-}
-TRUTH_FAULTS: Faults = {
-    "malformed_json": cut_short,
-    "missing_field": without("is_fraud"),
-    "bad_time": given(truth_time="yesterday"),
-    "bad_value": given(is_fraud="perhaps"),
-}
 # Most transactions of a file that are played.
 MAXIMUM_TRANSACTIONS = 12_000
 DEFAULT_SEED = 42
@@ -248,29 +229,25 @@ class Transactions:
         findings: list[Event] = pd.DataFrame(columns).to_dict("records")
         return findings
 
-    def deliveries(self, *, broken: bool = True) -> list[Delivery]:
+    def deliveries(self) -> list[Delivery]:
         """
         Return transactions and findings as a producer sends them, in that order.
 
         Payloads have no event type, use case or user. A correction may come before
-        what it corrects. Some messages may be broken.
+        what it corrects.
         """
         transactions = sent(
             self.events(),
             random_of(self.seed, "cards' deliveries 0"),
-            FAULTS,
             time_field="ingest_ts",
             is_delayed=False,
             late=0.02,
             late_days=(0.02, 1),
-            broken=0.01 if broken else 0.0,
         )
         truths = sent(
             self.truths(),
             random_of(self.seed, "truths' deliveries 0"),
-            TRUTH_FAULTS,
             time_field="truth_time",
-            broken=0.005 if broken else 0.0,
         )
         return sorted(chain(transactions, truths), key=attrgetter("sent_time"))
 

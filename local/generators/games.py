@@ -12,13 +12,13 @@ day before ``end``, and later play ends there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cache, cached_property
 from itertools import chain
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import numpy as np
@@ -28,16 +28,14 @@ import pyarrow as pa
 from local.generators.streams import (
     DAY_MS,
     HOUR_MS,
-    REGISTRATION,
     SECOND_MS,
     Delivery,
     Event,
-    Faults,
     Ints,
-    cut_short,
+    attributes_of,
     encode,
     floor,
-    given,
+    latency_ms,
     milliseconds,
     moment,
     moments,
@@ -47,12 +45,12 @@ from local.generators.streams import (
     sent,
     shuffled,
     texts_of,
-    without,
 )
 
 # When it was, in ms since 1970; the player's place; event type; further fields.
 Happened = tuple[int, int, str, Event]
 USE_CASE = "first_day_churn"
+REGISTRATION = "new_registration"
 DEFAULT_END = datetime(2026, 6, 30, tzinfo=UTC)
 # The last two columns of a table are the shares of those who stay and who churn.
 PLAYS = (
@@ -104,6 +102,8 @@ STAKE_SPREAD = 0.8
 # Share of those who churn that comes back on the second day.
 SECOND_DAY = 0.35
 PLAY_DAYS = 14
+# Share of messages that are broken, besides all others.
+BROKEN = 0.01
 # This share of the maximum is for the first day, so that there is room for later.
 FIRST_DAY_SHARE = 0.6
 SESSIONS = np.array([0.5, 0.3, 0.2])
@@ -186,19 +186,19 @@ def postcodes() -> pa.Table:
     return pa.table({"postcode": list(units()["code"]), "socioeconomic_idx": level})
 
 
-# Each fault spoils a bet, a win or a purchase.
-FAULTS: Faults = {
-    "malformed_json": cut_short,
+# Each spoils a bet, a win or a purchase, by the reason that its dead letter must have.
+FAULTS: Mapping[str, Callable[[Event], Event | bytes]] = {
+    "malformed_json": lambda event: encode(event)[:-12],
     "wrong_encoding": lambda event: encode(event).replace(b"player", b"Zo\xc3"),
-    "too_large": given(padding="x" * 256 * 1024),
-    "unknown_use_case": given(use_case="no_such_case"),
-    "unknown_event_type": given(event_type="new_deposit"),
-    "missing_field": without("user_id"),
-    "wrong_type": given(user_id=123),
+    "too_large": lambda event: event | {"padding": "x" * 256 * 1024},
+    "unknown_use_case": lambda event: event | {"use_case": "no_such_case"},
+    "unknown_event_type": lambda event: event | {"event_type": "new_deposit"},
+    "missing_field": lambda event: {n: event[n] for n in event if n != "user_id"},
+    "wrong_type": lambda event: event | {"user_id": 123},
     "bad_amount": lambda event: event | _costing("-0.01", event),
     "not_finite": lambda event: event | _costing("NaN", event),
-    "bad_time": given(event_time="2999-12-31T23:59:59.000Z"),
-    "bad_value": given(user_id=""),
+    "bad_time": lambda event: event | {"event_time": "2999-12-31T23:59:59.000Z"},
+    "bad_value": lambda event: event | {"user_id": ""},
 }
 
 
@@ -381,13 +381,35 @@ class Games:
 
     def deliveries(self, *, broken: bool = True) -> list[Delivery]:
         """Return what a producer sends, in the order of sending; some of it broken."""
-        return sent(
-            list(self.events()),
-            random_of(self.seed, "deliveries 0"),
-            FAULTS,
+        events = list(self.events())
+        random = random_of(self.seed, "deliveries 0")
+        deliveries = sent(
+            events,
+            random,
             time_field="event_time",
             late_days=(1, 5),
             repeated=0.10,
             repeated_days=3,
-            broken=0.01 if broken else 0.0,
         )
+        if broken:
+            deliveries += _spoilt(events, random)
+        return sorted(deliveries, key=attrgetter("sent_time"))
+
+
+def _spoilt(events: Sequence[Event], random: np.random.Generator) -> list[Delivery]:
+    plays = [event for event in events if event["event_type"] != REGISTRATION]
+    count = round(len(events) * BROKEN)
+    wait_ms = latency_ms(random, count).tolist()
+    reasons = list(FAULTS)
+    deliveries = []
+    for number, place in enumerate(floor(random.random(count) * len(plays))):
+        event = plays[place] | {"event_id": f"broken-{number}"}
+        sent_time = datetime.fromisoformat(event["event_time"])
+        sent_time += timedelta(milliseconds=wait_ms[number])
+        reason = reasons[number % len(reasons)]
+        data = FAULTS[reason](event)
+        if isinstance(data, dict):
+            event = data
+            data = encode(data)
+        deliveries.append(Delivery(data, attributes_of(event), sent_time, None, reason))
+    return deliveries

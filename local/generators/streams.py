@@ -1,15 +1,14 @@
 """
 Streamed data: random numbers, a generator of its own for each purpose, and messages
-as a producer sends them: some late, some repeated, some broken.
+as a producer sends them, some of them late or repeated.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from itertools import chain
 from operator import attrgetter
 from typing import Any
 
@@ -21,13 +20,10 @@ from propensity.models.encoding import Floats
 
 Ints = NDArray[np.int64]
 Event = dict[str, Any]
-# Functions that break an event, by the reason that its dead letter must have.
-Faults = Mapping[str, Callable[[Event], Event | bytes]]
 
 SECOND_MS = 1_000
 HOUR_MS = 3_600 * SECOND_MS
 DAY_MS = 24 * HOUR_MS
-REGISTRATION = "new_registration"
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
 
@@ -125,25 +121,9 @@ def attributes_of(event: Mapping[str, Any]) -> dict[str, str]:
     return {name: event[name] for name in names if name in event}
 
 
-def cut_short(event: Event) -> bytes:
-    """Return an event that is no JSON any more."""
-    return encode(event)[:-12]
-
-
-def without(name: str) -> Callable[[Event], Event]:
-    """Return what takes a field from an event."""
-    return lambda event: {key: event[key] for key in event if key != name}
-
-
-def given(**fields: Any) -> Callable[[Event], Event]:
-    """Return what gives an event other values."""
-    return lambda event: event | fields
-
-
 def sent(
     events: Sequence[Event],
     random: np.random.Generator,
-    faults: Faults,
     *,
     time_field: str,
     is_delayed: bool = True,
@@ -151,7 +131,6 @@ def sent(
     late_days: tuple[float, float] = (0, 1),
     repeated: float = 0.05,
     repeated_days: float = 0.5,
-    broken: float = 0.01,
 ) -> list[Delivery]:
     """
     Return all messages with some events, in the order of sending.
@@ -159,13 +138,11 @@ def sent(
     Args:
         events: JSON objects; the first field of each is its id.
         random: Draws all this.
-        faults: The kinds of broken messages, in turn; a share has ids of its own.
         time_field: Name in an event.
         is_delayed: Whether each takes a moment.
         late, late_days: Share that is late, and by how many days, from and to.
         repeated: Share of repetitions, most of them within minutes.
         repeated_days: How late the other repetitions are at most.
-        broken: Share of broken messages, in addition.
     """
     n = len(events)
     texts = [event[time_field].removesuffix("Z") for event in events]
@@ -191,21 +168,4 @@ def sent(
             repeats, (sent_ms[repeats] + wait_ms).tolist(), strict=True
         )
     ]
-
-    rows = [
-        n for n, event in enumerate(events) if event.get("event_type") != REGISTRATION
-    ]
-    count = round(n * broken)
-    wait_ms = latency_ms(random, count)
-    spoilt = []
-    for number, index in enumerate(floor(random.random(count) * len(rows))):
-        event = events[rows[index]]
-        event = event | {next(iter(event)): f"broken-{number}"}
-        reason, spoil = list(faults.items())[number % len(faults)]
-        data = spoil(event)
-        if isinstance(data, dict):
-            event = data
-            data = encode(data)
-        at = moment(int(event_ms[rows[index]] + wait_ms[number]))
-        spoilt.append(Delivery(data, attributes_of(event), at, None, reason))
-    return sorted(chain(once, twice, spoilt), key=attrgetter("sent_time"))
+    return sorted(once + twice, key=attrgetter("sent_time"))

@@ -185,8 +185,7 @@ def named(name: str | None) -> State:
     state = State(name if name else DEFAULT_STATE)
     names = [each.name for each in states()]
     if state.name != DEFAULT_STATE and state.name not in names:
-        listed = instead(state.name, names, kind="States")
-        hint = f"{listed}. To create an empty one: --new"
+        hint = instead(state.name, names, kind="States")
         raise LocalError(f"there is no state {state.name!r}", hint=hint)
     return state
 

@@ -12,8 +12,7 @@ from fractions import Fraction
 from statistics import mean, variance
 from typing import Any
 
-from local.generators.games import AMOUNT_FIELDS
-from local.generators.streams import REGISTRATION
+from local.generators.games import AMOUNT_FIELDS, REGISTRATION
 
 # Of a user's first registration.
 REGISTERED = (

@@ -48,7 +48,7 @@ DAYS = [FIRST_DAY + n * DAY for n in range(20)]
 HOUR_US = 3_600_000_000
 IS_DEEP = settings().max_examples >= 100
 USER_COLUMNS = ("user_pseudo_id", "user_id", "person")
-RULES = Rules(statement="", consent="", event_names=frozenset({"purchase", "refund"}))
+EVENT_NAMES = frozenset({"purchase", "refund"})
 MODIFIED = datetime(2026, 3, 1, tzinfo=UTC)
 
 # In the order in which they count.
@@ -263,7 +263,9 @@ class Warehouse:
                         row_count=1,
                     )
                     tables.append(table)
-            rules = replace(RULES, source=self.source)
+            rules = Rules(
+                source=self.source, statement="", consent="", event_names=EVENT_NAMES
+            )
             replace_days(self.warehouse, tables, rules, run_id="")
             changed = [place for place in changed if place >= last]
 
@@ -273,6 +275,7 @@ class Warehouse:
         for day, rows in tables.items():
             suffix = pa.array([f"{day:%Y%m%d}"] * len(rows))
             self.ground.append(self.shards, rows.append_column("table_suffix", suffix))
+        rules = Rules(statement="", consent="", event_names=EVENT_NAMES)
         month = list[ExportTable]()
         for day in tables:
             table = ExportTable(
@@ -280,7 +283,7 @@ class Warehouse:
             )
             month.append(table)
             if len(month) == DAYS_AT_ONCE or day == max(tables):
-                replace_days(self.warehouse, month, RULES, run_id="")
+                replace_days(self.warehouse, month, rules, run_id="")
                 month = []
 
     def digested(
