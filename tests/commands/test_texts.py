@@ -17,15 +17,6 @@ ABOUT = {
 }
 
 
-def test_an_audience_that_can_prove_nothing_says_how_many_members_could():
-    """An effect of +979% is nobody's goal."""
-    power = [{"weeks": 1, "smallest_lift": None}, {"weeks": 52, "smallest_lift": 9.79}]
-    text = audiences.provable({"power": power, "members_needed": 63_000}, None)
-
-    assert "can't prove an effect of +100%" in text
-    assert "With 63,000 members it could." in text
-
-
 def test_a_delivery_says_who_was_added():
     """Whoever is removed is counted apart."""
     tallies = {

@@ -37,21 +37,6 @@ def test_a_picture_carries_the_words_of_its_page(shown):
     assert "color" not in same
 
 
-def test_a_picture_with_words_is_still_one(shown):
-    """Each chunk has its length and its sum."""
-    _, picture = shown
-    names = []
-    rest = picture[8:]
-    while rest:
-        [size] = struct.unpack(">I", rest[:4])
-        [check] = struct.unpack(">I", rest[8 + size : 12 + size])
-        assert zlib.crc32(rest[4 : 8 + size]) == check
-        names.append(rest[4:8])
-        rest = rest[12 + size :]
-
-    assert names == [b"IHDR", b"iTXt", b"IEND"]
-
-
 def test_a_picture_that_is_older_than_its_page_is_named(shown, tmp_path, monkeypatch):
     page, picture = shown
     (tmp_path / "docs").mkdir()

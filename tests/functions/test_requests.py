@@ -12,16 +12,8 @@ from typing import Any
 
 import pytest
 import requests
-import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from schemathesis import GenerationMode
-from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
-    response_schema_conformance,
-    status_code_conformance,
-)
 
 from local.stack.state import FUNCTIONS
 from propensity.runs import setup
@@ -109,18 +101,23 @@ OPERATIONS = [
     ("get_proba", "POST"),
     ("score", "POST"),
 ]
-CHECKS = [
-    not_a_server_error,
-    status_code_conformance,
-    content_type_conformance,
-    response_schema_conformance,
-]
 
 
-@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
+@pytest.mark.parametrize("mode", ["positive", "negative"])
 @pytest.mark.parametrize(("target", "method"), OPERATIONS)
 def test_generated_requests_are_answered_as_described(site, target, method, mode):
     """Status, type and shape of each answer are those of the description."""
+    # Each process of a test run imports this module, and one needs the library.
+    import schemathesis
+    from schemathesis.checks import not_a_server_error
+    from schemathesis.specs.openapi import checks
+
+    described_so = [
+        not_a_server_error,
+        checks.status_code_conformance,
+        checks.content_type_conformance,
+        checks.response_schema_conformance,
+    ]
     path = whole()["paths"][f"/propensity-{target.replace('_', '-')}"]
     described = {**whole(), "paths": {"/": path}, "servers": [{"url": "/"}]}
     operation = schemathesis.openapi.from_dict(described)["/"][method]
@@ -132,10 +129,12 @@ def test_generated_requests_are_answered_as_described(site, target, method, mode
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    @given(case=operation.as_strategy(generation_mode=mode))
+    @given(
+        case=operation.as_strategy(generation_mode=schemathesis.GenerationMode(mode))
+    )
     def send(case: Any) -> None:
         answer = case.call(base_url=function.url, timeout=TIMEOUT_S)
-        case.validate_response(answer, checks=CHECKS)
+        case.validate_response(answer, checks=described_so)
         assert "Traceback" not in answer.text
 
     with serving(target, site.environment) as function:

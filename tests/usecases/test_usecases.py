@@ -7,15 +7,11 @@ from __future__ import annotations
 
 import pickle
 import shutil
-from datetime import date, timedelta
 
 import pytest
-from msgspec.structs import replace
 
 from propensity import folders, usecases
 from propensity.errors import RequestError, UseCaseError
-from propensity.settings import Settings
-from propensity.usecases import UseCase
 from tests.support import own_use_cases
 from tests.support.own_use_cases import TOML
 
@@ -93,15 +89,6 @@ class TestProblems:
         assert said in problem
 
 
-SETTINGS = Settings(project="p")
-DAY = date(2026, 3, 2)
-
-
-@pytest.fixture
-def toy() -> UseCase:
-    return usecases.parse("toy", TOML)
-
-
 class TestLoad:
     @pytest.mark.parametrize("name", usecases.names())
     def test_loading_reads_each_folder(self, name):
@@ -154,36 +141,6 @@ class TestOfOnesOwn:
 
         with pytest.raises(UseCaseError, match=r"no folder '.*/own'"):
             usecases.names()
-
-
-def test_the_window_bounds_the_shards_by_one_day_on_each_side(toy):
-    """A shop's local date differs from UTC's by one day at most: features of
-    [as_of - 60, as_of) may lie in the shards from as_of - 61 to as_of, and labels
-    of [as_of, as_of + 7) in those from as_of - 1 to as_of + 7."""
-    window = toy.window(SETTINGS, [DAY])
-
-    assert window["first_suffix"] == "20251231"
-    assert window["last_suffix"] == "20260302"
-    assert window["first_label_suffix"] == "20260301"
-    assert window["last_label_suffix"] == "20260309"
-    assert window["first_export_day"] == date(2025, 12, 31)
-    assert window["last_export_day"] == date(2026, 3, 2)
-    assert window["first_label_export_day"] == date(2026, 3, 1)
-    assert window["last_label_export_day"] == date(2026, 3, 9)
-
-
-@pytest.mark.parametrize(
-    ("chosen", "days"),
-    [(90, 120), (730, 730)],
-    ids=["two lookbacks at least", "as declared"],
-)
-def test_a_history_of_purchases_is_two_lookbacks_or_as_long_as_declared(
-    toy, chosen, days
-):
-    window = replace(toy, history_days=chosen).window(SETTINGS, [DAY])
-
-    assert window["history_days"] == days
-    assert window["first_history_day"] == DAY - timedelta(days=days + 1)
 
 
 @pytest.mark.parametrize("name", ["ga4_purchase", "ga4_value"])

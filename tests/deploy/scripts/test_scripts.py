@@ -110,11 +110,6 @@ def test_a_deploy_needs_msgspec_alone(words, cloud):
     assert ("there is no gcloud on PATH" in done.stderr) == (words == ("setup",))
 
 
-def test_help_of_the_locks_is_no_lock():
-    """All other scripts show theirs by one parser."""
-    assert "  deploy/lock.sh\n" in execute([ROOT / "deploy/lock.sh", "--help"]).stdout
-
-
 def of_pages() -> list[list[str]]:
     """The commands of gcloud that the pages tell an operator to type."""
     names = ("deploy.md", "deploy-reference.md", "destinations.md", "operate.md")
@@ -246,13 +241,3 @@ def test_a_script_is_about_a_deployment_that_is_named(cloud):
     assert "prod.env" in missing
     assert "propensity deployment new" in missing
     assert "propensity deployment new" in refused
-
-
-def test_a_page_explains_what_a_script_prints():
-    """Whoever searches for a printed sentence finds it."""
-    page = (ROOT / "docs" / "deploy.md").read_text()
-    script = (ROOT / "deploy" / "shell.py").read_text()
-    [sentence] = re.findall(r"^\| `(waiting .*?)` \|", page, re.M)
-
-    for part in sentence.split("…"):
-        assert part.strip() in script
