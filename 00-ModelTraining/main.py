@@ -16,7 +16,7 @@ Answers   200 the new version and its metrics; 409 the same run is under way; 42
 import functions_framework
 
 from propensity.clock import SYSTEM
-from propensity.kinds import kind_of
+from propensity.kinds.training import training_steps
 from propensity.runs import export, train
 from propensity.runs.run import Answer, Endpoint, Run
 
@@ -26,8 +26,8 @@ from propensity.runs.run import Answer, Endpoint, Run
 def model_training(run: Run) -> Answer:
     """Train once per use case and as-of date; after a failure the champion stays."""
     run = export.digest_training_days(run)
-    kind = kind_of(run.use_case)
-    challenger = train.train(run, kind, kind.rows(run))
+    steps = training_steps(run.use_case)
+    challenger = train.train(run, steps, steps.rows(run))
     if run.trial:
         return {**train.report_trial(run, challenger), **export.answer(run)}
     return {**train.publish_model(run, challenger), **export.answer(run)}

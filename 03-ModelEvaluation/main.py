@@ -19,7 +19,7 @@ Answers   200 the weeks' metrics; 409 the same run is under way; 424 no table or
 import functions_framework
 
 from propensity.clock import SYSTEM
-from propensity.kinds import kind_of
+from propensity.kinds.evaluation import weeks_or_days
 from propensity.runs import evaluate, export, report, uplifts
 from propensity.runs.run import Answer, Endpoint, Run
 
@@ -29,11 +29,10 @@ from propensity.runs.run import Answer, Endpoint, Run
 def model_evaluation(run: Run) -> Answer:
     """Evaluate; a week of one class, or without predictions, has a row to say so."""
     run = evaluate.digest_evaluated_days(run)
-    kind = kind_of(run.use_case)
-    rows = evaluate.evaluations(run, kind)
+    rows = evaluate.evaluations(run, weeks_or_days)
     evaluate.publish_evaluations(run, rows)
     audience_uplifts = uplifts.publish_uplifts(run)
-    reports = report.write_reports(run, kind, rows)
+    reports = report.write_reports(run, rows)
     return {
         **evaluate.to_json(run, rows),
         **uplifts.shown_uplifts(audience_uplifts),

@@ -19,8 +19,8 @@ import functions_framework
 from overview import overview  # noqa: F401
 
 from propensity.clock import SYSTEM
-from propensity.runs import export
 from propensity.runs.audiences import send_due
+from propensity.runs.export_age import age_of_export
 from propensity.runs.run import Answer, Endpoint, Run
 
 
@@ -28,5 +28,5 @@ from propensity.runs.run import Answer, Endpoint, Run
 @Endpoint("audiences", kind="audiences", once=False, clock=SYSTEM)
 def audiences(run: Run) -> Answer:
     """Send the users who are due; a repeated run sends the rest."""
-    export_age = export.age(run)
+    export_age = age_of_export(run)
     return {**send_due(run), **export_age}

@@ -62,7 +62,7 @@ from propensity.learning.rows import Slice, slice_of
 from propensity.models.encoding import Flags, Floats, floats_of, to_frame
 from propensity.settings import Settings
 from propensity.statements import statement
-from propensity.tables.export import VIEW
+from propensity.tables.export_names import VIEW
 from propensity.tables.models import PRESENCE
 from propensity.timeframe import DAY
 from propensity.usecases import CATEGORY, UseCase

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy import DeploymentError, deployed
-from propensity.tables.export import BY_EXPORT
+from propensity.tables.export_names import BY_EXPORT
 
 # Names of tables of another property's export begin with these.
 _BY_PROPERTY = tuple(f"{name}_" for name in BY_EXPORT)

@@ -18,13 +18,13 @@ from deploy import alerts, functions
 from deploy.configuration import DeploymentSettings, words
 from deploy.functions import Account, Function
 from propensity import usecases
-from propensity.audience.declared import secrets_of, sends_to_google
+from propensity.audience.receivers import secrets_of, sends_to_google
 from propensity.ga4.shards import KINDS, PREFIXES
 from propensity.ga4.view import events_view
 from propensity.schema import Table
 from propensity.settings import CONSENTS, TOPICS
 from propensity.tables import every as tables
-from propensity.tables.export import BY_EXPORT
+from propensity.tables.export_names import BY_EXPORT
 
 TERRAFORM = Path(__file__).with_name("terraform")
 

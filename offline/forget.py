@@ -30,8 +30,7 @@ from offline.forget_report import Place, Report
 from offline.receivers import Receiver, receivers_of
 from offline.user_rows import csv_without, index_has, parquet_without
 from propensity import statements, suppression, usecases
-from propensity.audience import stopping
-from propensity.audience.control import BROWSER, user_column
+from propensity.audience import stop_file
 from propensity.clock import SYSTEM
 from propensity.errors import ArtifactError, Conflict, MissingTable
 from propensity.gcp.artifacts import Artifacts, Generation
@@ -50,10 +49,12 @@ from propensity.streaming.features import compact
 from propensity.suppression import key_id, suppressed_list, user_hash
 from propensity.tables import every as tables
 from propensity.tables.every import MESSAGE, RECIPIENTS
-from propensity.tables.export import DIGEST, with_suffix
+from propensity.tables.export import DIGEST
+from propensity.tables.export_names import with_suffix
 from propensity.tables.stream import SUPPRESSED_USERS
 from propensity.usecases import UseCase
 from propensity.usecases.declaration import MAXIMUM_DAYS
+from propensity.usecases.use_case import BROWSER
 from propensity.watching import Watched, unwatched
 
 SQL = resources.files(__package__)
@@ -173,7 +174,7 @@ def browsers_of(
     settings = warehouse.settings
     sql = statement("forget_browsers", folder=SQL)
     for export, use_cases in usecases.by_export(settings, loaded.values()):
-        columns = [user_column(settings, use_case) for use_case in use_cases]
+        columns = [use_case.user_column(settings) for use_case in use_cases]
         if export.ga4_dataset and "person" in columns:
             rows = ask(warehouse, sql, users, export=export)
             browsers.update(row["user_pseudo_id"] for row in rows)
@@ -305,9 +306,9 @@ class Work:
 
     def find_receivers(self) -> list[Receiver]:
         """Return who took the users; note whose rows a removal needs."""
-        stopped = stopping.read(self.artifacts)
+        stopped = stop_file.read(self.artifacts)
         if self.warehouse.settings.sends == "no":
-            stopped = stopping.StopFile([stopping.ALL])
+            stopped = stop_file.StopFile([stop_file.ALL])
         sql = statement("forget_receivers", folder=SQL)
         rows = ask(self.warehouse, sql, self.users, use_case=self.use_case)
         receivers = receivers_of(rows, self.use_cases, stopped)

@@ -27,6 +27,7 @@ from propensity.gcp.artifacts import Artifacts, sha256
 from propensity.gcp.warehouse import Warehouse
 from propensity.learning.card import CARD, MODEL, PREPROCESSOR, REPORT, UserCard
 from propensity.learning.report import version_page
+from propensity.registry.announcements import announce
 from propensity.registry.deployment import open_deployment
 from propensity.registry.records import newest_recorded
 from propensity.registry.serving import loaded
@@ -36,7 +37,6 @@ from propensity.registry.versions import (
     Record,
     RecordedCard,
     Registry,
-    announce,
     pending,
     unpickled,
 )

@@ -19,10 +19,11 @@ from msgspec.structs import asdict
 
 from propensity.errors import MissingTable, NoChampion, RequestError, UnknownVersion
 from propensity.folders import ROOT
+from propensity.registry.announcements import announce
 from propensity.registry.deployment import Deployment, open_deployment
 from propensity.registry.records import find_recorded
 from propensity.registry.serving import Serving, loaded
-from propensity.registry.versions import Champion, Registry, announce
+from propensity.registry.versions import Champion, Registry
 
 # Versions in the list, and their columns.
 SHOWN = 50

@@ -18,7 +18,8 @@ from propensity import usecases
 from propensity.audience import declared
 from propensity.audience.declared import FILES
 from propensity.audience.destinations.kinds import kind_of
-from propensity.audience.stopping import StopFile
+from propensity.audience.receivers import destinations
+from propensity.audience.stop_file import StopFile
 from propensity.errors import RequestError, UseCaseError
 from propensity.usecases import UseCase
 
@@ -113,7 +114,7 @@ def removal_of(use_case: UseCase | None, audience: str, destination: str) -> str
         return WAITS
     able = []
     try:
-        for file, chosen in declared.destinations(use_case):
+        for file, chosen in destinations(use_case):
             can_remove = kind_of(chosen).can_remove(chosen)
             if can_remove and chosen.get("name") == destination:
                 able.append(file)

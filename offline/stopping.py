@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from propensity.audience import declared
-from propensity.audience.stopping import ALL, FILE, StopFile, listed, read, waiting
+from propensity.audience.stop_file import ALL, FILE, StopFile, read
+from propensity.audience.stopping import listed, waiting
 from propensity.gcp.artifacts import content_of, json_of, retried
 from propensity.registry.deployment import Deployment
 from propensity.registry.leases import ANY_DATE, name_of, read_lease

@@ -13,7 +13,6 @@ Beside the packages:
 - ``concurrency``: groups, values kept fresh; ``clock``: the time
 - ``ids``: which ids are none; ``suggestions``: what a wrong name may mean
 - ``entries``: TOML files; ``folders``: use cases; ``spreadsheet``: rows as CSV
-- ``kinds``: the register of kinds of rows, of users and of events
 - ``watching``: how a program shows how far it is
 - ``whole_files``: files, written
 

@@ -374,3 +374,12 @@ def arrow_type(column: Column) -> pa.DataType:
     else:
         kind = kinds[column.type]
     return pa.list_(kind) if column.repeated else kind
+
+
+def kept_days(text: str) -> dict[str, int]:
+    """Return the days of PROPENSITY_RETENTION_DAYS by table; it may be none of ours."""
+    days_by_table = {}
+    for part in text.replace(",", " ").split():
+        name, _, days = part.partition("=")
+        days_by_table[name] = int(days)
+    return days_by_table

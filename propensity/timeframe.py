@@ -19,6 +19,9 @@ from statistics import median
 from typing import Literal, get_args
 
 DAY = timedelta(days=1)
+# Beside quarters, the period of all weeks.
+ALL_WEEKS = "all"
+
 Weekday = Literal[
     "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"
 ]

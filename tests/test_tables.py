@@ -18,6 +18,8 @@ from propensity.errors import SettingsError
 from propensity.schema import Column, Row, Table
 from propensity.tables import every as tables
 from propensity.tables.every import TABLES
+from propensity.tables.export import DIGEST
+from propensity.tables.export_names import DIGEST_NAMES
 
 BY_NAME = {table.name: table for table in TABLES}
 
@@ -111,6 +113,10 @@ def test_the_contract_s_tables_keep_their_columns(name, key, has):
     """Other people's queries name them and count on their keys."""
     assert BY_NAME[name].key == key
     assert set(has.split()) <= set(columns(BY_NAME[name]))
+
+
+def test_the_names_of_the_digest_are_those_of_its_tables():
+    assert tuple(table.name for table in DIGEST) == DIGEST_NAMES
 
 
 def test_views_name_tables_alone():

@@ -9,7 +9,8 @@ from collections.abc import Collection
 from propensity.ga4.view import with_refusals
 from propensity.gcp.warehouse import Warehouse
 from propensity.runs.digest import Rules, read_export_tables, replace_days
-from propensity.tables.export import DIGEST, VIEW
+from propensity.tables.export import DIGEST
+from propensity.tables.export_names import VIEW
 
 
 def fill(warehouse: Warehouse, event_names: Collection[str]) -> None:

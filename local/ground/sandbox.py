@@ -18,7 +18,7 @@ from offline.usecases.check import NotRun
 from propensity.ga4.view import events_view
 from propensity.gcp.warehouse import Warehouse
 from propensity.settings import Settings
-from propensity.tables.export import VIEW
+from propensity.tables.export_names import VIEW
 from propensity.usecases.declaration import Events, OwnSource
 
 Row = dict[str, Any]

@@ -13,7 +13,7 @@ from importlib import resources
 from deploy import functions
 from offline import dead_letters
 from propensity import errors, suppression, usecases
-from propensity.audience import declared
+from propensity.audience import declared, receivers
 from propensity.audience.stopping import listed
 from propensity.errors import (
     AccessDenied,
@@ -49,7 +49,8 @@ from propensity.schema import Table
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.tables import every as tables
-from propensity.tables.export import DIGEST, VIEW, with_suffix
+from propensity.tables.export import DIGEST
+from propensity.tables.export_names import VIEW, with_suffix
 from propensity.timeframe import DAY, first_shard, midnight
 from propensity.usecases import UseCase
 
@@ -351,7 +352,7 @@ def check_audiences(exam: Examination) -> Iterator[Finding]:
                 continued.add(name)
                 yield from _check_sent(deployment, name)
         if exam.settings.sends == "yes":
-            for name in declared.secrets_of(use_case, destinations):
+            for name in receivers.secrets_of(use_case, destinations):
                 try:
                     secret(name)
                 except SettingsError as why:

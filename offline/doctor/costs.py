@@ -21,13 +21,13 @@ from propensity.usecases import UseCase
 from propensity.usecases.costs import (
     DAYS_A_MONTH,
     EVENTS_A_USER,
-    TIB,
     Sizes,
     estimated,
     read_twice,
     usd_of,
     usual_shop,
 )
+from propensity.usecases.prices import TIB
 
 # Days of the export whose new events are priced.
 SAMPLE_DAYS = 28

@@ -28,7 +28,8 @@ from propensity.gcp.queries import type_of_parameter
 from propensity.learning.task import FOREST, MEAN
 from propensity.settings import Settings
 from propensity.tables import every as tables
-from propensity.tables.export import CONVERSIONS, USER_DAYS, VIEW
+from propensity.tables.export import CONVERSIONS, USER_DAYS
+from propensity.tables.export_names import VIEW
 from propensity.timeframe import midnight
 from propensity.usecases import NUMBER, UseCase, declaration
 

@@ -12,31 +12,23 @@ files of the others, and by the plans of all that was sent.
 
 from __future__ import annotations
 
-import contextlib
 import hmac
 import json
 import math
 import secrets
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
-from propensity import usecases
-from propensity.audience import declared
-from propensity.audience.declared import DeclaredAudience
-from propensity.errors import ArtifactError, PropensityError, RequestError
+from propensity.audience.declared import DeclaredAudience, all_audiences
+from propensity.errors import ArtifactError, RequestError
 from propensity.gcp.artifacts import Artifacts
 from propensity.registry.deployment import Deployment
-from propensity.settings import Settings
 from propensity.statements import statement
-from propensity.usecases import UseCase
 
 # The key of control groups; the first audience of a deployment creates it.
 KEY = "audiences/key.json"
 # What a control group is drawn by, where its audiences name no column.
 USER = "user_id"
-# The column of GA4 by which users are browsers.
-BROWSER = "user_pseudo_id"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +85,7 @@ def control_of(deployment: Deployment, named: DeclaredAudience) -> Control:
     Nothing is written, but the key, if the deployment has never sent an audience.
     """
     draw = draw_of(named)
-    column = user_column(deployment.settings, deployment.use_case)
+    column = deployment.use_case.user_column(deployment.settings)
     if draw.by == USER and draw.share and column == "person":
         raise RequestError(
             f"{named.name} draws its control group by user id, and with "
@@ -113,7 +105,7 @@ def control_of(deployment: Deployment, named: DeclaredAudience) -> Control:
         other = f"{other_audience.name} of {use_case.name}"
         # An audience that was never sent does not stop one that was: it is refused.
         if who not in sent or other in sent:
-            of_other = user_column(deployment.settings, use_case)
+            of_other = use_case.user_column(deployment.settings)
             others.append((other, draw_of(other_audience), of_other))
     for row in plans:
         other = f"{row['audience']} of {row['use_case']}"
@@ -173,38 +165,3 @@ def _key_of(artifacts: Artifacts, *, is_first: bool) -> bytes:
         key = json.dumps({"key": secrets.token_hex(32)}).encode()
         artifacts.create(KEY, key, content_type="application/json")
     return bytes.fromhex(json.loads(artifacts.read(KEY).data)["key"])
-
-
-def all_audiences() -> Iterator[tuple[UseCase, DeclaredAudience]]:
-    """Yield the audiences of all use cases; those whose files are wrong aren't sent."""
-    use_cases, _ = usecases.load_all()
-    for use_case in use_cases.values():
-        for name in declared.audience_names(use_case):
-            with contextlib.suppress(PropensityError):
-                yield use_case, declared.load_audience(use_case, name)
-
-
-def audiences_of_users(
-    settings: Settings, use_case: UseCase
-) -> Iterator[tuple[str, UseCase, DeclaredAudience]]:
-    """
-    Yield the audiences that may have the users of a use case, with what to call them.
-
-    An id is one user in all use cases; but the id of a browser is of one property.
-    """
-    column = user_column(settings, use_case)
-    for other, audience in all_audiences():
-        if other.name == use_case.name:
-            yield audience.name, other, audience
-            continue
-        is_same = user_column(settings, other) == column
-        if column == BROWSER and other.ga4_property != use_case.ga4_property:
-            is_same = False
-        if is_same:
-            yield f"{audience.name} of {other.name}", other, audience
-
-
-def user_column(settings: Settings, use_case: UseCase) -> str | None:
-    """Return the column of GA4 that names users; None in events of one's own."""
-    column = use_case.statement_parameters(settings).get("user_column")
-    return None if column is None else str(column)

@@ -7,8 +7,9 @@ columns for the destination. ``audiences/destinations/`` has the files of destin
 
 from __future__ import annotations
 
+import contextlib
 import tomllib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -17,10 +18,9 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct, convert
 from msgspec.structs import replace
 
-from propensity import folders, statements
-from propensity.audience.destinations.values import secrets_in
+from propensity import folders, statements, usecases
 from propensity.entries import explain
-from propensity.errors import RequestError, UseCaseError
+from propensity.errors import PropensityError, RequestError, UseCaseError
 from propensity.ids import NAME
 from propensity.settings import Settings
 from propensity.statements import Line
@@ -28,6 +28,7 @@ from propensity.suggestions import nearest
 from propensity.tables.models import PRESENCE
 from propensity.timeframe import Weekday
 from propensity.usecases import UseCase, declaration
+from propensity.usecases.use_case import BROWSER
 
 FOLDER = "audiences"
 # The kind of the leases of runs that send what is due.
@@ -295,28 +296,30 @@ def load_audience(use_case: UseCase, name: str) -> DeclaredAudience:
     return DeclaredAudience(name, folder, declared)
 
 
-def secrets_of(use_case: UseCase, files: Collection[str] | None = None) -> list[str]:
-    """Return the secrets that destinations of a use case need: all, or some files'."""
-    needed = set[str]()
-    for name, template in destinations(use_case):
-        if files is None or name in files:
-            needed |= secrets_in(template)
-    return sorted(needed)
+def all_audiences() -> Iterator[tuple[UseCase, DeclaredAudience]]:
+    """Yield the audiences of all use cases; those whose files are wrong aren't sent."""
+    use_cases, _ = usecases.load_all()
+    for use_case in use_cases.values():
+        for name in audience_names(use_case):
+            with contextlib.suppress(PropensityError):
+                yield use_case, load_audience(use_case, name)
 
 
-def sends_to_google(use_case: UseCase) -> bool:
-    """Return whether a destination of a use case is Google's Data Manager."""
-    kinds = [template.get("kind") for _, template in destinations(use_case)]
-    return "google" in kinds
+def audiences_of_users(
+    settings: Settings, use_case: UseCase
+) -> Iterator[tuple[str, UseCase, DeclaredAudience]]:
+    """
+    Yield the audiences that may have the users of a use case, with what to call them.
 
-
-def destinations(use_case: UseCase) -> Iterator[tuple[str, dict[str, object]]]:
-    """Yield the names of destinations, with the entries of their files."""
-    folder = folder_of(use_case) / "destinations"
-    for path in sorted(folder.glob("*.toml")):
-        try:
-            yield path.stem, tomllib.loads(statements.read_text(folder, path.name))
-        except ValueError as error:
-            file = f"{use_case.name}/audiences/destinations/{path.name}"
-            problem = explain(error, {}, dict)
-            raise UseCaseError(f"{file}: {problem}") from error
+    An id is one user in all use cases; but the id of a browser is of one property.
+    """
+    column = use_case.user_column(settings)
+    for other, audience in all_audiences():
+        if other.name == use_case.name:
+            yield audience.name, other, audience
+            continue
+        is_same = other.user_column(settings) == column
+        if column == BROWSER and other.ga4_property != use_case.ga4_property:
+            is_same = False
+        if is_same:
+            yield f"{audience.name} of {other.name}", other, audience

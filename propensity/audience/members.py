@@ -29,7 +29,7 @@ import pyarrow as pa
 from propensity import statements, suppression
 from propensity.audience.control import USER, Control, control_of
 from propensity.audience.declared import MOST_USERS, DeclaredAudience
-from propensity.audience.destinations.values import of_json, plain
+from propensity.audience.destinations.values import known_as, of_json
 from propensity.errors import Conflict, PropensityError, RequestError, UseCaseError
 from propensity.ga4.view import check_view
 from propensity.gcp.session import Session, session_of
@@ -84,7 +84,7 @@ class Member:
 
     def known_by(self, column: str) -> str:
         """Return what a receiver knows the user by: the id, or a column's text."""
-        return self.user_id if column == USER else plain(self.values.get(column))
+        return self.user_id if column == USER else known_as(self.values.get(column))
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from datetime import date
 from math import ceil, inf
 
-from propensity.audience.control import BROWSER, audiences_of_users, user_column
 from propensity.audience.declared import (
     Declared,
     DeclaredAudience,
     audience_names,
+    audiences_of_users,
 )
 from propensity.audience.destinations.destination import Destination
 from propensity.audience.members import PROBABILITY, Audience
@@ -25,6 +25,7 @@ from propensity.measures.power import explained_by, power
 from propensity.registry.deployment import Deployment
 from propensity.statements import statement
 from propensity.tables.audiences import Decile, Plan
+from propensity.usecases.use_case import BROWSER
 
 # Who is new is known of so many weeks before.
 KNOWN_WEEKS = 13
@@ -151,7 +152,7 @@ def warnings_of(
         )
     yield from _unranked(audience, plan)
     use_case = deployment.use_case
-    is_of_browsers = user_column(deployment.settings, use_case) == BROWSER
+    is_of_browsers = use_case.user_column(deployment.settings) == BROWSER
     if is_of_browsers and destination.gets_ids_alone:
         yield (
             f"Users are browsers (PROPENSITY_USER_COLUMN is {BROWSER}), and "

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from propensity.audience.control import audiences_of_users
+from propensity.audience.declared import audiences_of_users
 from propensity.audience.result import (
     Result,
     StoredRow,
@@ -27,7 +27,7 @@ from propensity.audience.result import (
 from propensity.measures.intervals import in_columns
 from propensity.pages.words import about
 from propensity.statements import statement
-from propensity.tables.audiences import ALL
+from propensity.timeframe import ALL_WEEKS
 
 if TYPE_CHECKING:
     from propensity.registry.deployment import Deployment
@@ -77,7 +77,7 @@ def programmes(
         by_group[row["control_group"]].setdefault(row["period"], []).append(row)
     together = []
     for group, periods in by_group.items():
-        weeks = periods.pop(ALL, [])
+        weeks = periods.pop(ALL_WEEKS, [])
         if not weeks:
             continue
         together.append(

@@ -158,9 +158,9 @@ def sentence(shown: Result, currency: str) -> str:
         if shown.verdict.is_undecided:
             parts.append(" The difference may be chance.")
         else:
-            known = shown.verdict.page.capitalize()
+            verdict = shown.verdict.page.capitalize()
             parts.append(
-                f" {known}, by how many had the outcome; the amount may be chance."
+                f" {verdict}, by how many had the outcome; the amount may be chance."
             )
     return "".join(parts)
 
@@ -173,8 +173,8 @@ def brought_headline(shown: Result, currency: str) -> str:
     users = plural(shown.contacted, "user")
     if shown.verdict.is_undecided:
         return f"Too early to say what contacting {users} brought"
-    known = shown.verdict.page.capitalize()
-    return f"{known}; too early to say how much contacting {users} brought"
+    verdict = shown.verdict.page.capitalize()
+    return f"{verdict}; too early to say how much contacting {users} brought"
 
 
 def claim(shown: Result, currency: str) -> str:

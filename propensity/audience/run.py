@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from datetime import date, timedelta
 
 from propensity import errors
-from propensity.audience import declared, stopping
+from propensity.audience import declared, receivers, stop_file, stopping
 from propensity.audience.control import USER
 from propensity.audience.declared import Declared, DeclaredAudience
 from propensity.audience.delivery import Delivery, DeliveryResult, Watched
@@ -107,7 +107,7 @@ def preview(
         "cost": None if cost is None else cost * sums.treated,
         "validated": validated,
         "warnings": list(warnings),
-        "is_stopped": stopping.read(deployment.artifacts).covers(
+        "is_stopped": stop_file.read(deployment.artifacts).covers(
             deployment.use_case.name, named.name
         ),
         "members_needed": needed(audience, plan, named.declared),
@@ -338,7 +338,7 @@ def _opened_to_remove(
     name = listing.audience
     folder = declared.folder_of(deployment.use_case)
     file = None
-    for name_of_file, entries in declared.destinations(deployment.use_case):
+    for name_of_file, entries in receivers.destinations(deployment.use_case):
         if entries.get("name") == listing.destination:
             file = name_of_file
     _check_sends(deployment, listing)

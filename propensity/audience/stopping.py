@@ -1,27 +1,20 @@
 """
-Who is on the lists of destinations, and audiences that a person has stopped.
+Who is on the lists of destinations, and what waits of a stopped audience.
 
-Nothing of a stopped audience is sent until a person lets it go on. An object of the
-bucket names them, which ``offline.stopping`` writes. A delivery looks at it before each
-request, so one that is under way ends as well; what is pending waits.
+A delivery looks at ``stop_file`` before each request, so one that is under way ends as
+well; what is pending waits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from msgspec import Struct
-
+from propensity.audience import stop_file
 from propensity.audience.declared import FILES, check_name
+from propensity.audience.stop_file import ALL
 from propensity.errors import RequestError, SendingStopped
-from propensity.gcp.artifacts import Artifacts, content_of
 from propensity.registry.deployment import Deployment
-
-FILE = "audiences/stopped.json"
-# In the place of an audience: all of the deployment.
-ALL = "*"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,23 +52,8 @@ def check_sent(deployment: Deployment, audience: str, destination: str | None) -
         )
 
 
-class StopFile(Struct, frozen=True):
-    """Stopped audiences, each as ``use_case/name``; ALL is among them for all."""
-
-    audiences: Sequence[str] = ()
-
-    def covers(self, use_case: str, audience: str) -> bool:
-        """Return whether an audience is stopped, alone or with all others."""
-        return ALL in self.audiences or f"{use_case}/{audience}" in self.audiences
-
-
-def read(artifacts: Artifacts) -> StopFile:
-    stored = artifacts.find(FILE)
-    return content_of(stored, StopFile, name=FILE) if stored else StopFile()
-
-
 def check(deployment: Deployment, audience: str) -> None:
-    file = read(deployment.artifacts)
+    file = stop_file.read(deployment.artifacts)
     use_case = deployment.use_case.name
     if not file.covers(use_case, audience):
         return

@@ -40,6 +40,8 @@ from propensity.registry.versions import Registry
 from propensity.runs.late import is_late
 from propensity.settings import Settings
 from propensity.tables.models import PRESENCE, Category
+from propensity.usecases.kind import USERS, Kind
+from propensity.weeks.evaluations import largest_by_week, report_name
 from propensity.weeks.judged import (
     Judgement,
     conversions_text,
@@ -47,7 +49,6 @@ from propensity.weeks.judged import (
     revenue_text,
     unidentified,
 )
-from propensity.weeks.week_report import largest_by_week, report_name
 
 Key = TypeVar("Key")
 # An audience without new members for so long has ended.
@@ -101,7 +102,7 @@ class Facts:
     outcome: str
     unit: str = ""
     export: str = ""
-    is_of_events: bool = False
+    kind: Kind = USERS
     horizon_days: int = 7
     prediction_days: str = "MON"
     champion: int | None = None
@@ -115,10 +116,10 @@ class Facts:
     @property
     def words(self) -> dict[str, str]:
         """The words for a scored row, an evaluated period, and a positive."""
-        noun = "event" if self.is_of_events else "user"
-        span = period(1 if self.is_of_events else self.horizon_days)
-        who = "that" if self.is_of_events else "who"
-        return {"noun": noun, "span": span, "whom": f"{noun}s {who} {self.outcome}"}
+        kind = self.kind
+        whom = f"{kind.noun}s {kind.pronoun} {self.outcome}"
+        span = period(kind.evaluated_days or self.horizon_days)
+        return {"noun": kind.noun, "span": span, "whom": whom}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -457,7 +458,7 @@ def find(
         outcome=cleaned(use_case.outcome),
         unit=use_case.currency,
         export=use_case.settings(settings).ga4_dataset if use_case.reads_export else "",
-        is_of_events=use_case.scores_events,
+        kind=use_case.kind,
         horizon_days=use_case.horizon_days,
         prediction_days=use_case.chosen_prediction_days(settings),
         champion=champion,

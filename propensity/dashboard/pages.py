@@ -30,7 +30,7 @@ PAGES = (
 Readings = Mapping[str, QueryResult]
 
 
-def lines(
+def columns_svg(
     title: str,
     rows: Sequence[Row],
     columns: Sequence[str],
@@ -88,7 +88,7 @@ def _numbers(rows: Sequence[Row], name: str, write: Format) -> Markup:
 
 # Functions that templates call.
 FUNCTIONS = {
-    "lines_svg": lines,
+    "columns_svg": columns_svg,
     "rate_interval": rate_interval,
     "share_of": words.share_of,
     "about": words.about,
@@ -200,5 +200,5 @@ def cases(
         if name in grouped or name == first
     ]
     return sorted(
-        listed, key=lambda case: (case.name != first, case.facts.is_of_events)
+        listed, key=lambda case: (case.name != first, not case.facts.kind.is_published)
     )

@@ -15,7 +15,7 @@ first looks at the names of the tables, which bills nothing, waits for the newes
 and after the longest wait goes on as of a day earlier.
 
 - ``view``: the view, with its columns
-- ``shards``: the tables of days, and how far a run reads them
+- ``shards``: the tables of days; ``freshness``: how far a run reads them
 - ``currency``: the one of amounts that Google did not convert
 
 It may import ``gcp``, ``usecases`` and what stands below them. Tests:

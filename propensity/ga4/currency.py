@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from propensity import folders
 from propensity.statements import statement
-from propensity.tables.export import VIEW
+from propensity.tables.export_names import VIEW
 
 if TYPE_CHECKING:
     from propensity.gcp.queries import Queries

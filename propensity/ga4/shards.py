@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
+from propensity.ga4.freshness import Freshness
 from propensity.timeframe import DAY, midnight, open_weekdays
 
 # How names of the export's tables begin, by kind. Of a day the first kind counts.
@@ -100,28 +101,6 @@ class Shards:
         weekdays = set() if is_new else open_weekdays(self.days)
         span = (first + n * DAY for n in range((last - first).days + 1))
         return [day for day in span if day in self.days or day.weekday() in weekdays]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Freshness:
-    """
-    How far the export can be read.
-
-    Attributes:
-        data_until: The newest as-of date, at most the requested, with all days before.
-        late: Days from it on without a complete table.
-        missing: Earlier days of the window without a table.
-        streamed: Days with only a streamed table.
-        is_awaited: Whether a late day, or more of a streamed one, may still come.
-        age_days: How many days before the run's date the export ends.
-    """
-
-    data_until: date
-    late: tuple[date, ...] = ()
-    missing: tuple[date, ...] = ()
-    streamed: tuple[date, ...] = ()
-    is_awaited: bool = False
-    age_days: int = 0
 
 
 def local_days(since: date, until: date, *, utc_offset_hours: int) -> tuple[date, date]:

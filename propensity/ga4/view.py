@@ -12,7 +12,7 @@ from propensity.errors import SchemaError, SettingsError
 from propensity.ga4.shards import DAILY, KINDS, PREFIXES
 from propensity.schema import Column, Row, columns_of
 from propensity.statements import statement
-from propensity.tables.export import VIEW, with_suffix
+from propensity.tables.export_names import VIEW, with_suffix
 from propensity.usecases.declaration import Value
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from google.cloud import bigquery
 from propensity.errors import SettingsError
 from propensity.gcp.queries import LABELS, Parameters, Queries, count_of
 from propensity.schema import in_sql
-from propensity.tables.export import with_suffix
+from propensity.tables.export_names import with_suffix
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -27,7 +27,7 @@ import numpy as np
 
 from propensity.measures.intervals import students_quantile
 from propensity.measures.metrics import Outcomes
-from propensity.measures.revenue import exact_money
+from propensity.measures.money import exact_money
 from propensity.models.encoding import Floats
 from propensity.tables.models import Range
 from propensity.timeframe import LONGEST_DAYS

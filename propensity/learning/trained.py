@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 
 import numpy as np
 
@@ -94,6 +95,21 @@ class Rival:
         if self.is_new is not None:
             return self.is_new
         return np.ones(len(holdout.rows), np.bool_)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learned:
+    """
+    What is known of the training of a champion.
+
+    Attributes:
+        until: The newest date that it has learned from.
+        only_ranks: Whether it gives anomaly scores, which are no probabilities.
+    """
+
+    until: date | None = None
+    only_ranks: bool = False
+    alert_threshold: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 from functools import partial
 from typing import Any
 
@@ -29,7 +28,13 @@ from propensity.learning.importance import baseline_score, importance
 from propensity.learning.model import Model
 from propensity.learning.rows import JudgedRows, Parts, Slice
 from propensity.learning.task import MEAN, Candidate, Limits, Task
-from propensity.learning.trained import Holdout, JudgedCandidate, Rival, Trained
+from propensity.learning.trained import (
+    Holdout,
+    JudgedCandidate,
+    Learned,
+    Rival,
+    Trained,
+)
 from propensity.measures import metrics, thresholds
 from propensity.measures.metrics import Curves, Outcomes
 from propensity.models.encoding import Floats
@@ -82,21 +87,12 @@ class Training(ABC):
         return trained
 
     @abstractmethod
-    def rival(
-        self,
-        version: int,
-        score: Floats | None,
-        *,
-        trained_until: date | None = None,
-        is_anomaly: bool = False,
-        alert_threshold: float | None = None,
-    ) -> Rival:
+    def rival(self, version: int, score: Floats | None, learned: Learned) -> Rival:
         """
         Return the champion, as a challenger is compared with it.
 
         Args:
             score: Of the holdout rows, (rows,); None where it cannot score them.
-            trained_until, is_anomaly, alert_threshold: Of its training.
         """
 
     @abstractmethod

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import timedelta
 
 import numpy as np
 import pyarrow.compute as pc
 
 from propensity.learning.rows import Slice
 from propensity.learning.task import Candidate
-from propensity.learning.trained import JudgedCandidate, Rival, Trained
+from propensity.learning.trained import JudgedCandidate, Learned, Rival, Trained
 from propensity.learning.training import Fitted, Training
 from propensity.measures import metrics
 from propensity.models.encoding import Floats
@@ -49,15 +49,7 @@ class UserTraining(Training):
         models = self.fitted(members, learned)
         return Fitted(measured=models[0], live=models[1])
 
-    def rival(
-        self,
-        version: int,
-        score: Floats | None,
-        *,
-        trained_until: date | None = None,
-        is_anomaly: bool = False,
-        alert_threshold: float | None = None,
-    ) -> Rival:
+    def rival(self, version: int, score: Floats | None, learned: Learned) -> Rival:
         """
         Return the champion with the rows whose outcomes it has not learned from.
 
@@ -65,8 +57,8 @@ class UserTraining(Training):
         better than they are.
         """
         is_new = None
-        if trained_until is not None and self.task.horizon_days is not None:
-            first_new = trained_until + timedelta(days=self.task.horizon_days)
+        if learned.until is not None and self.task.horizon_days is not None:
+            first_new = learned.until + timedelta(days=self.task.horizon_days)
             as_of = self.parts.holdout.rows["as_of"]
             is_new = pc.greater_equal(as_of, first_new).to_numpy()
         return Rival(version=version, score=score, is_new=is_new)

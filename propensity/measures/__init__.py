@@ -4,7 +4,7 @@ Measures of scores: pure functions on arrays, for trainings and for evaluations.
 - ``metrics``: of scores and their outcomes
 - ``metric_intervals``: the 95% intervals of these; ``intervals``: of rates
 - ``statistic``: what a group of users did, as a value that adds up and is compared
-- ``revenue``: of expected amounts and what was paid
+- ``revenue``: of expected amounts and what was paid; ``money``: sums, exactly
 - ``thresholds``: metrics from a threshold on, and of a budget
 - ``drift``: what differs from the training of the model that scores
 - ``uplift``: what treated users did, against those held out; ``gain``: what that is in

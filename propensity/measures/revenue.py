@@ -14,6 +14,7 @@ import numpy as np
 
 from propensity.measures.intervals import FEW, Ends, students_quantile
 from propensity.measures.metrics import BINS, of_first, summed, tenths
+from propensity.measures.money import exact_money
 from propensity.models.encoding import Floats
 from propensity.tables.models import MAXIMUM_AMOUNT, ValueDecile, WeekValue
 
@@ -21,11 +22,6 @@ from propensity.tables.models import MAXIMUM_AMOUNT, ValueDecile, WeekValue
 def amounts(values: Floats) -> Floats:
     """Return amounts as they can be lost: nothing where missing or negative."""
     return np.clip(np.nan_to_num(values, posinf=MAXIMUM_AMOUNT), 0.0, MAXIMUM_AMOUNT)
-
-
-def exact_money(value: float) -> Decimal:
-    """Return a sum of money with six decimals; of floats that are 0.1 it is a tenth."""
-    return Decimal(repr(round(float(value), 6)))
 
 
 def total(values: Floats) -> Decimal:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import hypot, sqrt
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from propensity.measures.intervals import (
     FEW,
@@ -21,7 +21,10 @@ from propensity.measures.intervals import (
     rate_interval,
 )
 from propensity.measures.verdicts import MINIMUM_BUYERS
-from propensity.models.encoding import Floats
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 # A variance below this, in relation to its scale, is rounding.
 ROUNDING = 1e-9
@@ -51,7 +54,7 @@ class Statistic:
     products: float = 0.0
 
     @classmethod
-    def of(cls, outcomes: Floats) -> Self:
+    def of(cls, outcomes: NDArray[np.float64]) -> Self:
         """Return the statistic of the outcomes of a group, (users,)."""
         return cls(
             users=len(outcomes),

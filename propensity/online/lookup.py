@@ -36,6 +36,7 @@ from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.suggestions import instead
 from propensity.suppression import Suppressed, suppressed_list
+from propensity.suppression.refreshed import suppressed_users
 
 if TYPE_CHECKING:
     from propensity.gcp.queries import Queries
@@ -176,7 +177,7 @@ class Lookups:
             PredictionsTable(queries, settings),
             settings,
             indexes=Indexes(bucket, settings, clock=clock.monotonic),
-            suppressed=suppression.suppressed_users(
+            suppressed=suppressed_users(
                 settings, listed, function=FUNCTION, clock=clock.monotonic
             ),
             use_cases=frozenset(folders.names()).union([settings.use_case]),

@@ -4,7 +4,7 @@ The registry: model versions, the champion, and leases of runs.
 - ``deployment``: the clients and the use case that commands and audiences work with;
   it stands here because it opens the registry of a use case
 - ``versions``: versions, each stored once; the pointer to the live one: promote, roll
-  back, pin; each change is published to the topic ``model-updates``
+  back, pin; ``announcements``: each change to the topic ``model-updates``
 - ``leases``: one run at a time for each kind and as-of date
 - ``records``: what training recorded of a version
 - ``serving``: a version as training recorded it, with its scorer; the live version in

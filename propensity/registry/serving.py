@@ -16,7 +16,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from propensity import errors
 from propensity.concurrency import Refreshed
@@ -46,7 +46,7 @@ class Serving:
     names may share one.
 
     Attributes:
-        is_anomaly: Whether it gives anomaly scores and no probabilities.
+        scores: What they are, a column of ``inference_log``.
         is_warm: Whether it has seen enough data to score; else all scores are NaN.
         value: Loads its model of amounts; None for one without.
     """
@@ -54,7 +54,7 @@ class Serving:
     version: int
     scorer: Scorer
     record: Record
-    is_anomaly: bool = False
+    scores: Literal["probability", "anomaly_score"] = "probability"
     is_warm: bool = True
     value: Callable[[], ValueModel] | None = None
 
@@ -94,13 +94,13 @@ def loaded(
         )
     preprocessor, model = registry.load(record)
     # Only trees whose scores are anomalies have to see data before they score.
-    is_anomaly = hasattr(model, "is_warm")
+    is_forest = hasattr(model, "is_warm")
     return Serving(
         version=version,
         scorer=Scorer(preprocessor, model, features=card.features, threads=threads),
         record=record,
-        is_anomaly=is_anomaly,
-        is_warm=model.is_warm if is_anomaly else True,
+        scores="anomaly_score" if is_forest else "probability",
+        is_warm=model.is_warm if is_forest else True,
         value=partial(registry.load_value, record) if "value" in card.files else None,
     )
 

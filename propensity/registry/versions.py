@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -30,8 +29,6 @@ from propensity.gcp.artifacts import (
     json_of,
     sha256,
 )
-from propensity.gcp.log import log
-from propensity.settings import MODEL_UPDATES, Settings
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -316,37 +313,6 @@ class Registry:
         if self.artifacts.find(name) is None:
             self.artifacts.create(name, data)
         return name, checksum
-
-
-def announce(
-    settings: Settings, use_case: str, action: str, champion: Champion, *, at: datetime
-) -> bool:
-    """
-    Publish a change to the topic ``model-updates``; return whether Pub/Sub has it.
-
-    It is for other systems: functions read the pointer itself.
-
-    Args:
-        action: promote, rollback, pin or unpin; with the use case an attribute, too.
-        champion: The pointer after the change.
-    """
-    attributes = {"use_case": use_case, "action": action}
-    version = champion.version
-    pinned = champion.pinned
-    epoch = champion.epoch
-    state = {"version": version, "pinned": pinned, "epoch": epoch}
-    data = json.dumps({**attributes, **state, "at": at.isoformat()}).encode()
-    try:
-        # Imported here: a training without a promotion needs no Pub/Sub.
-        from propensity.gcp.pubsub import publish_messages
-
-        publish_messages(
-            settings, settings.prefixed(MODEL_UPDATES), [(data, attributes)]
-        )
-    except Exception as error:
-        log("WARNING", f"the change was not announced: {error}", use_case=use_case)
-        return False
-    return True
 
 
 def pickled(value: Any) -> bytes:

@@ -2,11 +2,12 @@
 Scheduled runs: 00, 01, 03 and 05; ``streaming`` has those of events.
 
 - ``run``: a run's request, its lease, its answer and its log line
-- ``export``: wait for the days of the export that a run reads
+- ``export``: wait for the days of the export that a run reads; ``export_age``: how old
+  it is
 - ``digest``: its next step: the days that the export has anew, as rows of users
 - ``snapshots``: rows of users with their outcomes; ``reading``: what reads them
-- ``kinds``: the kinds of rows that are trained on, users here
-- ``train``: the steps of 00-ModelTraining, ``model_files``: what a version stores
+- ``train``: the steps of 00-ModelTraining, with ``training_steps`` of users;
+  ``model_files``: what a version stores
 - ``predict``: the steps of 01-Predictions
 - ``categories``: categories of users, stored by predictions and then evaluated
 - ``evaluate``: the steps of 03-ModelEvaluation, for ``evaluate_weeks`` of users;

@@ -30,9 +30,9 @@ from propensity.ga4.view import consent_of, events_view, with_refusals
 from propensity.pages.words import plural
 from propensity.registry.leases import Lease, leased
 from propensity.statements import statement
-from propensity.tables.export import VIEW
+from propensity.tables.export_names import VIEW
 from propensity.timeframe import DAY
-from propensity.usecases.costs import TIB, price_of
+from propensity.usecases.prices import TIB, price_of
 
 if TYPE_CHECKING:
     from propensity.gcp.artifacts import Artifacts

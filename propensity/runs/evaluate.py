@@ -5,17 +5,14 @@ Evaluation as a run: past scores beside their outcomes, week by week or day by d
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date, timedelta
 
-import pyarrow as pa
-import pyarrow.compute as pc
 from msgspec.structs import replace
 
 from propensity.measures import thresholds
 from propensity.runs import export
-from propensity.runs.evaluation import outcomes_of
-from propensity.runs.kinds import Kind
+from propensity.runs.evaluation import Evaluated, outcomes_of
 from propensity.runs.run import Run
 from propensity.tables.models import (
     EVALUATION,
@@ -49,7 +46,9 @@ def digest_evaluated_days(run: Run) -> Run:
     return dataclasses.replace(run, missing_days=missing)
 
 
-def evaluations(run: Run, kind: Kind) -> list[Evaluation]:
+def evaluations(
+    run: Run, evaluated: Callable[[Run, date, date], Iterator[Evaluated]]
+) -> list[Evaluation]:
     """
     Evaluate all weeks without final metrics.
 
@@ -57,12 +56,15 @@ def evaluations(run: Run, kind: Kind) -> list[Evaluation]:
     scored on the day. The week that ends with the as-of date always has a row: without
     predictions one that says so. If the export ends before that date, the week waits
     until its days are there.
+
+    Args:
+        evaluated: Yields the evaluations of the weeks, or days, between two dates.
     """
     newest = run.as_of - run.timeframe.horizon
     since = newest - CATCH_UP
     rows = []
-    for row, groups in kind.evaluate(run, since, newest):
-        rows.append(row if groups is None else _measured(run, row, groups))
+    for each in evaluated(run, since, newest):
+        rows.append(each.row if each.groups is None else _measured(run, each))
     return rows
 
 
@@ -100,24 +102,17 @@ def publish_evaluations(run: Run, rows: Sequence[Evaluation]) -> None:
             break  # the alert reads the newest
 
 
-def _measured(run: Run, row: Evaluation, groups: pa.Table) -> Evaluation:
-    """
-    Return an evaluation with its metrics.
-
-    Args:
-        groups: As ``evaluation_rows.sql`` gives them; with ``is_anomaly`` where scores
-            are no probabilities.
-    """
-    observed, unscored = outcomes_of(groups)
+def _measured(run: Run, evaluated: Evaluated) -> Evaluation:
+    observed, unscored = outcomes_of(evaluated.groups)
     budget = run.use_case.chosen_budget(run.settings)
-    if "is_anomaly" in groups.column_names and pc.any(groups["is_anomaly"]).as_py():
+    if evaluated.only_ranks:
         scores = thresholds.rank_metrics(observed, budget=budget)
     else:
         scores = thresholds.score_metrics(
             observed, threshold=run.use_case.threshold, budget=budget
         )
     return replace(
-        row,
+        evaluated.row,
         outcome="evaluated" if observed.has_both_classes else "one_class",
         unscored_converters=unscored,
         metrics=scores,

@@ -53,7 +53,7 @@ def weeks(run: Run, since: date, until: date) -> Iterator[Evaluated]:
         first_day = week["week"]
         version = week["model_version"]
         if version is None:
-            yield evaluation(run, first_day), None
+            yield Evaluated(evaluation(run, first_day))
             continue
         if version not in mismatches:
             mismatches[version] = _label_mismatch(run, version)
@@ -83,7 +83,7 @@ def weeks(run: Run, since: date, until: date) -> Iterator[Evaluated]:
             unidentified=_unidentified(groups),
             compared=_compared(run, groups, categories),
         )
-        yield row, groups
+        yield Evaluated(row, groups)
 
 
 def _label_mismatch(run: Run, version: int) -> str:

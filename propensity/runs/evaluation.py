@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -13,8 +14,19 @@ from propensity.runs import export
 from propensity.runs.run import Run
 from propensity.tables.models import Evaluation
 
-# An evaluation without metrics, and the scores and outcomes to measure, if any.
-Evaluated = tuple[Evaluation, pa.Table | None]
+
+class Evaluated(NamedTuple):
+    """
+    An evaluation without metrics, and what is to be measured, if anything.
+
+    Attributes:
+        groups: Scores and outcomes, as of ``outcomes_of``.
+        only_ranks: Whether the scores are no probabilities.
+    """
+
+    row: Evaluation
+    groups: pa.Table | None = None
+    only_ranks: bool = False
 
 
 def evaluation(run: Run, week: date, version: int = -1) -> Evaluation:

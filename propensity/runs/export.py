@@ -11,22 +11,21 @@ from dataclasses import replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
-from propensity.errors import ExportLate, NoData, PropensityError, SchemaError
+from propensity.errors import ExportLate, NoData, SchemaError
 from propensity.ga4.shards import (
     STREAMING_ONLY_AFTER_DAYS,
     Shards,
-    age_days,
     check_days,
     local_days,
 )
 from propensity.ga4.view import check_view_text
 from propensity.runs import digest
-from propensity.runs.late import EXPORT_STOPPED_DAYS
-from propensity.tables.export import VIEW
+from propensity.runs.export_age import days_of_age
+from propensity.tables.export_names import VIEW
 from propensity.timeframe import DAY, days_of_data
 
 if TYPE_CHECKING:
-    from propensity.ga4.shards import Freshness
+    from propensity.ga4.freshness import Freshness
     from propensity.gcp.warehouse import Warehouse
     from propensity.runs.reading import RowSource
     from propensity.runs.run import Run
@@ -91,7 +90,7 @@ def digest_days(
         until = run.as_of
     offset = run.settings.property_utc_offset_hours
     state = check_days(shards, since, until, now=run.now(), utc_offset_hours=offset)
-    state = replace(state, age_days=_age_of(run, shards))
+    state = replace(state, age_days=days_of_age(run, shards))
     began = min(shards.days, default=until)
     if state.is_awaited and not run.overrides.lacks_days:
         _wait(run, state)
@@ -194,39 +193,6 @@ def answer(run: Run) -> dict[str, object]:
         "export_age_days": state.age_days,
         **entries,
     }
-
-
-def age(run: Run) -> dict[str, object]:
-    """
-    Return ``export_age_days`` for the answer of a run that reads no day itself.
-
-    Nothing of a use case without an export, nor where the export can't be read: a log
-    line says so, and the run goes on.
-    """
-    if not run.use_case.reads_export or not run.settings.ga4_dataset:
-        return {}
-    try:
-        names = run.warehouse.tables_of(run.settings.export)
-    except PropensityError as error:
-        run.log("WARNING", f"nobody knows how old the export is: {error.message}")
-        return {}
-    shards = Shards.of(names)
-    # One that has just been linked has no age.
-    return {"export_age_days": _age_of(run, shards)} if shards.days else {}
-
-
-def _age_of(run: Run, shards: Shards) -> int:
-    """Return how many days before the run's date the export ends; log if it stopped."""
-    days = age_days(shards, run.as_of, now=run.now())
-    if days > EXPORT_STOPPED_DAYS:
-        # The alert of this name mails the line.
-        run.log(
-            "WARNING",
-            f"the GA4 export {run.settings.export} has stopped: its last whole day is "
-            f"{run.as_of - (days + 1) * DAY}",
-            export_age_days=days,
-        )
-    return days
 
 
 def status(run: Run, as_of: date) -> str:

@@ -15,7 +15,7 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from propensity import usecases
-from propensity.audience import declared, stopping
+from propensity.audience import declared, stop_file
 from propensity.audience.destinations import chat
 from propensity.audience.programme import programme_lines, read_programmes
 from propensity.audience.result import results, sentence
@@ -232,7 +232,7 @@ def _needs(
 ) -> Iterator[str]:
     use_case = deployment.use_case
     title = names.of(use_case, use_case.title)
-    if use_case.scores_events:
+    if not use_case.kind.is_published:
         return
     if week is not None:
         judgement = judgement_of(week, use_case.horizon_days)
@@ -267,7 +267,7 @@ def _needs(
         if file.error in (AudienceStopped.__name__, AudienceWaits.__name__):
             text = f"Audiences of {title} were not sent whole on {plain_day(day)}."
             yield _said("audience_not_sent", text)
-    stopped = stopping.read(deployment.artifacts)
+    stopped = stop_file.read(deployment.artifacts)
     for audience in declared.audience_names(use_case):
         called = names.of(use_case, audience)
         if stopped.covers(use_case.name, audience):

@@ -32,10 +32,9 @@ from propensity.registry import index, records, serving
 from propensity.runs.categories import stored_categories
 from propensity.runs.reading import check_no_user_twice
 from propensity.runs.run import EARLIEST, Run
-from propensity.schema import columns_of
+from propensity.schema import columns_of, kept_days
 from propensity.statements import Line, lines_of, statement
 from propensity.suppression import Suppressed, suppressed_list
-from propensity.tables.every import retention
 from propensity.tables.models import (
     DRIFT,
     PREDICTIONS,
@@ -398,14 +397,15 @@ def publish_scores(run: Run, model: serving.Serving, scored: ScoredUsers) -> Non
     What was scored stays where that fails: the transaction may be through all the same.
     """
     parts = dict[str, Sequence[Line]]()
-    kept_days = retention(run.settings.retention_days).get(PREDICTIONS.stored, 0)
-    if kept_days:
+    days_by_table = kept_days(run.settings.retention_days)
+    predictions_days = days_by_table.get(PREDICTIONS.stored, 0)
+    if predictions_days:
         parts["older_predictions"] = lines_of("remove_older_predictions")
     run.warehouse.execute(
         statement("publish_predictions", **parts),
         {
             **_key(run),
-            "kept_days": kept_days,
+            "kept_days": predictions_days,
             "model_version": model.version,
             "scored_at": run.began_at,
             "data_until": run.data_until,

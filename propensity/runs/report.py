@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from propensity.audience.result import result, sentence
 from propensity.registry.versions import HTML
 from propensity.runs.export import missing_label_days
-from propensity.runs.kinds import Kind
 from propensity.schema import columns_of
 from propensity.tables.models import Evaluation
-from propensity.weeks.week_report import report_name, week_page
+from propensity.weeks.evaluations import report_name
+from propensity.weeks.week_report import week_page
 
 if TYPE_CHECKING:
     from propensity.runs.run import Run
@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 LOOK_BACK = 12
 
 
-def write_reports(
-    run: Run, kind: Kind, rows: Sequence[Evaluation]
-) -> dict[str, object]:
+def write_reports(run: Run, rows: Sequence[Evaluation]) -> dict[str, object]:
     """
     Write a page for each evaluated week, after all else is published.
 
@@ -39,7 +37,7 @@ def write_reports(
     use_case = run.use_case.name
     names = list[str]()
     try:
-        for week, page in pages_of_weeks(run, kind, weeks, rows):
+        for week, page in pages_of_weeks(run, weeks, rows):
             run.check_lease()
             name = report_name(use_case, week)
             run.artifacts.overwrite(name, page.encode(), content_type=HTML)
@@ -68,10 +66,7 @@ def up_to(week: date, rows: Sequence[Evaluation], *, first: date) -> list[Evalua
 
 
 def pages_of_weeks(
-    run: Run,
-    kind: Kind,
-    weeks: Sequence[date],
-    rows: Sequence[Evaluation],
+    run: Run, weeks: Sequence[date], rows: Sequence[Evaluation]
 ) -> Iterator[tuple[date, str]]:
     """Yield weeks with their pages, in which is nothing from after the week."""
     if not weeks:
@@ -80,7 +75,8 @@ def pages_of_weeks(
     horizon = run.timeframe.horizon
     first = weeks[0]
     last = weeks[-1]
-    days = use_case.horizon_days if kind.days is None else kind.days
+    kind = use_case.kind
+    days = kind.evaluated_days or use_case.horizon_days
     back = LOOK_BACK * timedelta(days=days)
     evaluated = run.read(Evaluation, "evaluations", since=first - back, until=last)
     with_version = [row for row in evaluated if row.model_version >= 0]
@@ -111,7 +107,6 @@ def pages_of_weeks(
             use_case,
             week,
             days=days,
-            is_published=kind.is_published,
             rows=list(map(_shown, evaluations)),
             weeks=list(map(_shown, up_to(week, with_version, first=week - back))),
             trained={row["model_version"]: row for row in trained},

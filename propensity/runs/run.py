@@ -26,7 +26,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from propensity import errors, usecases
 from propensity.clock import SYSTEM, Clock
-from propensity.ga4.shards import Freshness
+from propensity.ga4.freshness import Freshness
 from propensity.gcp import http, log
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.warehouse import Warehouse

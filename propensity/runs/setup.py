@@ -13,7 +13,8 @@ from propensity.runs import digest
 from propensity.settings import Settings
 from propensity.tables import every as tables
 from propensity.tables.audiences import AUDIENCE_LEDGER, AUDIENCE_LISTS
-from propensity.tables.export import DIGEST, VIEW
+from propensity.tables.export import DIGEST
+from propensity.tables.export_names import VIEW
 from propensity.tables.models import PREDICTIONS_HISTORY
 from propensity.tables.stream import STREAM_FEATURES
 

@@ -19,21 +19,21 @@ from propensity.learning.card import MODEL, REPORT, Card, Origin
 from propensity.learning.gate import Verdict
 from propensity.learning.report import version_page
 from propensity.learning.task import Candidate
-from propensity.learning.trained import Rival, Trained
+from propensity.learning.trained import Learned, Rival, Trained
 from propensity.learning.training import Training
 from propensity.learning.value import Valued
+from propensity.registry.announcements import announce
 from propensity.registry.records import find_recorded, newest_recorded, recorded
 from propensity.registry.serving import loaded
 from propensity.registry.versions import (
     HTML,
     Champion,
     Published,
-    announce,
     pending,
 )
-from propensity.runs.kinds import Kind
 from propensity.runs.model_files import files
 from propensity.runs.run import Answer, Run
+from propensity.runs.training_steps import TrainingSteps
 from propensity.tables.models import TRAINING_METADATA
 
 
@@ -41,7 +41,7 @@ from propensity.tables.models import TRAINING_METADATA
 class Challenger:
     """A model that was trained, with its model of amounts, beside the live version."""
 
-    kind: Kind
+    steps: TrainingSteps
     rows: pa.Table
     training: Training
     trained: Trained
@@ -50,15 +50,15 @@ class Challenger:
     verdict: Verdict
 
 
-def train(run: Run, kind: Kind, rows: pa.Table) -> Challenger:
-    """Train, choose and measure on rows of a kind; compare with the champion."""
-    training = kind.training(run, rows, _uploaded_preprocessor(run))
+def train(run: Run, steps: TrainingSteps, rows: pa.Table) -> Challenger:
+    """Train, choose and measure on rows; compare with the champion."""
+    training = steps.training(run, rows, _uploaded_preprocessor(run))
     trained = training.run()
     for suspicion in trained.holdout.suspicions():
         run.log("WARNING", suspicion)
     champion = run.registry.champion()
     return Challenger(
-        kind=kind,
+        steps=steps,
         rows=rows,
         training=training,
         trained=trained,
@@ -118,14 +118,13 @@ def _rival(run: Run, training: Training, champion: Champion) -> Rival:
         scores += [score for _, score in model.scorer.score(rows.to_batches())]
     except (SchemaError, ArtifactError) as error:
         run.log("WARNING", f"the live version cannot be compared: {error.message}")
-        return training.rival(champion.version, None)
-    return training.rival(
-        champion.version,
-        np.concatenate(scores),
-        trained_until=record.card.trained_until,
-        is_anomaly=record.card.is_anomaly,
+        return training.rival(champion.version, None, Learned())
+    learned = Learned(
+        until=record.card.trained_until,
+        only_ranks=record.card.is_anomaly,
         alert_threshold=record.alert_threshold,
     )
+    return training.rival(champion.version, np.concatenate(scores), learned)
 
 
 def _beside_its_recipe(
@@ -222,7 +221,7 @@ def card_of(run: Run, challenger: Challenger, *, version: int | None = None) -> 
         statement_parameters=run.use_case.statement_parameters(run.settings),
         bytes_billed=run.warehouse.bytes_billed,
     )
-    return challenger.kind.card(
+    return challenger.steps.card(
         challenger.training.task,
         challenger.trained,
         challenger.verdict,

@@ -25,7 +25,6 @@ from propensity.measures.uplift import figures
 from propensity.runs.evaluate import CATCH_UP
 from propensity.runs.export import missing_label_days, status
 from propensity.tables.audiences import (
-    ALL,
     AUDIENCE_LIFT,
     PROGRAMME_LIFT,
     Earned,
@@ -34,7 +33,7 @@ from propensity.tables.audiences import (
     Programme,
     Uplift,
 )
-from propensity.timeframe import DAY
+from propensity.timeframe import ALL_WEEKS, DAY
 
 if TYPE_CHECKING:
     from propensity.runs.run import Run
@@ -99,7 +98,7 @@ def publish_uplifts(run: Run) -> list[Uplift]:
     Returns:
         The rows of audiences.
     """
-    if run.use_case.scores_events:
+    if not run.use_case.kind.is_published:
         return []
     histories = _open_weeks(run)
     if not histories:
@@ -108,7 +107,7 @@ def publish_uplifts(run: Run) -> list[Uplift]:
         weeks = histories.get((AUDIENCE, uplift.audience))
         _remember(run, weeks, uplift, [uplift.audience], until=uplift.planned_until)
     for programme in run.read(Programme, "programme_lifts", until=date.max):
-        if programme.period == ALL:
+        if programme.period == ALL_WEEKS:
             weeks = histories.get((GROUP, programme.control_group))
             _remember(run, weeks, programme, programme.audiences)
     _price(run, histories)
@@ -267,7 +266,7 @@ def _rows_of(
         else:
             yield Programme(
                 control_group=name,
-                period=quarter.name if quarter else ALL,
+                period=quarter.name if quarter else ALL_WEEKS,
                 audiences=sorted(audiences),
                 **shared,
             )

@@ -7,7 +7,7 @@ neither see who is on it nor find out by trying ids. BigQuery has no HMAC, and r
 statements with the keys in them, so rows are filtered here, in Arrow batches.
 
 An entry is for one use case or for all. The list is a table; lookups read its copy, of
-``suppressed_list``.
+``suppressed_list``, which ``refreshed`` keeps in memory.
 
 It may import ``gcp`` and what stands below it. Tests: ``tests/propensity/suppression``.
 """
@@ -17,21 +17,18 @@ from __future__ import annotations
 import hmac
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from propensity.concurrency import Refreshed
 from propensity.errors import MissingTable, SettingsError
-from propensity.gcp.log import log
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from propensity.gcp.queries import Queries
-    from propensity.settings import Settings
 
     Rows = TypeVar("Rows", pa.Table, pa.RecordBatch)
 
@@ -190,23 +187,4 @@ def recognised(entries: Sequence[ListEntry], key: str) -> Suppressed:
         )
     return Suppressed(
         key, frozenset((entry.use_case, entry.user_hash) for entry in entries)
-    )
-
-
-def suppressed_users(
-    settings: Settings,
-    read: Callable[[], Suppressed],
-    *,
-    function: str,
-    clock: Callable[[], float],
-) -> Refreshed[Suppressed]:
-    """Return the list that ``read`` reads, on first use and again once it is old."""
-    return Refreshed(
-        read,
-        ttl_s=settings.refresh_s,
-        grace_s=4 * settings.refresh_s,
-        clock=clock,
-        on_error=lambda error: log(
-            "WARNING", f"suppressed users not read: {error}", function=function
-        ),
     )

@@ -9,7 +9,8 @@ of all tables are made of it. ``schema`` says what a column and a table are.
 - ``audiences``: members, the ledger of what was sent, what acting was worth
 - ``stream``: events, sums of them, postcodes, dead letters; scores as they were given,
   outcomes of their events, suppressed users
-- ``export``: the digest of the GA4 export, by user and day
+- ``export``: the digest of the GA4 export, by user and day; ``export_names``: what
+  statements call it
 - ``every``: all of them, their views, whose statements are here, and how long rows are
   kept
 

@@ -273,10 +273,6 @@ AUDIENCE_LIFT = Table(
 )
 
 
-# The period of all weeks.
-ALL = "all"
-
-
 class Programme(UpliftRow):
     """One row per control group, period and week: all its audiences together."""
 

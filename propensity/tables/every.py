@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from propensity.errors import SettingsError
 from propensity.ids import EVENT, USER
-from propensity.schema import Table
+from propensity.schema import Table, kept_days
 from propensity.statements import statement
 from propensity.tables import audiences, export, models, stream
 from propensity.tables.audiences import (
@@ -70,10 +70,7 @@ def retention(text: str) -> dict[str, int]:
             without its digest would look like one without events. Or the days
             are fewer than ``LEAST_DAYS``, or requests of audiences outlive members.
     """
-    days_by_table = dict[str, int]()
-    for part in text.replace(",", " ").split():
-        name, _, days = part.partition("=")
-        days_by_table[name] = int(days)
+    days_by_table = kept_days(text)
     variable = "PROPENSITY_RETENTION_DAYS"
     kept = {SUPPRESSED_USERS.stored, AUDIENCE_PLANS.stored}
     kept.update(table.stored for table in DIGEST)

@@ -10,7 +10,6 @@ name of its dataset. Statements say the plain names: ``gcp.queries`` writes the 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from datetime import date, datetime
 from decimal import Decimal
@@ -136,17 +135,3 @@ DIGESTED_DAYS = Table(
 
 # All that is known of a day of the export; its rows change together.
 DIGEST = (USER_DAYS, CONVERSIONS, REFUSALS, DIGESTED_DAYS)
-
-# The view of the export, which ``ga4`` makes.
-VIEW = "ga_events"
-# The event that Analytics is sent for each member of an audience, and exports like any
-# other. ga_events.sql leaves it out: what we do is nothing that a user did.
-OWN_EVENT = "propensity_audience"
-
-BY_EXPORT = (VIEW,) + tuple(table.name for table in DIGEST)
-_NAMES = re.compile(rf"\b(?:{'|'.join(BY_EXPORT)})\b")
-
-
-def with_suffix(text: str, suffix: str) -> str:
-    """Return a statement, or a name, with the view and the tables of an export."""
-    return _NAMES.sub(rf"\g<0>{suffix}", text)

@@ -65,7 +65,7 @@ from propensity.trying.first_look.who import Trait, who_of_test, who_they_are
 from propensity.trying.sentences import did_of
 from propensity.trying.tables import Step
 from propensity.usecases import UseCase
-from propensity.usecases.costs import TIB, price_of
+from propensity.usecases.prices import TIB, price_of
 from propensity.usecases.use_case import limits_of
 from propensity.watching import Watched
 

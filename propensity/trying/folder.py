@@ -68,7 +68,7 @@ class Counted(Struct, frozen=True, kw_only=True):
     sums: Sequence[GroupSums]
 
 
-class Member(Struct, frozen=True, array_like=True):
+class ListedUser(Struct, frozen=True, array_like=True):
     """A user of a list, as the list was written."""
 
     user_id: str
@@ -100,7 +100,7 @@ class WeeklyList(Struct, frozen=True, kw_only=True):
     chances: Sequence[tuple[float, int]]
     range: Range | None
     counted: Counted | None = None
-    members: Sequence[Member] | None = None
+    members: Sequence[ListedUser] | None = None
     lacked: Sequence[date] = ()
     cost_per_contact: float | None = None
 
@@ -118,7 +118,7 @@ class WeeklyList(Struct, frozen=True, kw_only=True):
         return sum(mean * users for mean, users in self.chances)
 
     @property
-    def listed(self) -> Sequence[Member]:
+    def listed(self) -> Sequence[ListedUser]:
         assert self.members is not None
         return self.members
 
@@ -247,13 +247,13 @@ def write_list(folder: Path, week: WeeklyList, listed: pd.DataFrame) -> WeeklyLi
     return structs.replace(week, sha256=_sha256(content))
 
 
-def members_of(rows: pd.DataFrame) -> list[Member]:
+def members_of(rows: pd.DataFrame) -> list[ListedUser]:
     """Return the users of a list."""
     members = []
     for user, chance, group in zip(
         rows[USER], rows["probability"], rows[GROUP], strict=True
     ):
-        member = Member(str(user), float(chance), is_control=group == CONTROL)
+        member = ListedUser(str(user), float(chance), is_control=group == CONTROL)
         members.append(member)
     return members
 

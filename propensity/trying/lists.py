@@ -29,8 +29,8 @@ from propensity.budget import Budget
 from propensity.errors import RequestError, SchemaError
 from propensity.measures.gain import Gain, gained
 from propensity.measures.intervals import NORMAL, Difference
+from propensity.measures.money import exact_money
 from propensity.measures.power import power, smallest_uplift
-from propensity.measures.revenue import exact_money
 from propensity.measures.uplift import figures
 from propensity.pages.words import plural
 from propensity.spreadsheet import WORKBOOK, id_of_cell, list_of

@@ -192,7 +192,7 @@ def _money(difference: Mapping[str, Any], currency: str) -> str:
     return f"{value} (between {low} and {signed(difference['high'], about)})"
 
 
-def headline(together: Mapping[str, Any]) -> str:
+def folder_headline(together: Mapping[str, Any]) -> str:
     """Write what contacting brought, by the verdict; "" before any list is judged."""
     if not together["lists"]:
         return ""

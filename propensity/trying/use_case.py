@@ -8,7 +8,7 @@ from typing import Any
 
 from propensity import whole_files
 from propensity.clock import SYSTEM
-from propensity.kinds import kind_of
+from propensity.kinds.training import training_steps
 from propensity.learning.report import version_page
 from propensity.runs import export, train
 from propensity.runs.run import Overrides, RunRequest, begun, clients
@@ -32,12 +32,12 @@ def try_use_case(
     overrides = Overrides.of(force=False, trial=True)
     request = RunRequest(use_case=name, as_of=day, overrides=overrides, trial=True)
     run = export.digest_training_days(begun(request, "try", clock=SYSTEM))
-    kind = kind_of(run.use_case)
+    steps = training_steps(run.use_case)
     try:
         with step(f"reading the rows of {name} as of {run.as_of}"):
-            rows = kind.rows(run)
+            rows = steps.rows(run)
         with step(f"training on {len(rows):,} rows, comparing with the live version"):
-            card = train.card_of(run, train.train(run, kind, rows))
+            card = train.card_of(run, train.train(run, steps, rows))
     finally:
         for client in clients()[1:]:
             client.close()

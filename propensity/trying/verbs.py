@@ -19,7 +19,7 @@ from propensity.trying import sentences as texts
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kind:
+class Trial:
     """
     What can be tried.
 
@@ -243,7 +243,7 @@ def _example(target: str | None, options: Mapping[str, Any]) -> Spoken:
     return answer
 
 
-def _kind_of(target: str, options: Mapping[str, Any]) -> Kind:
+def _kind_of(target: str, options: Mapping[str, Any]) -> Trial:
     is_export = EXPORT.fullmatch(target) is not None and not Path(target).exists()
     if options["judge"]:
         return JUDGED_IN_FOLDER if is_export else JUDGED_BY_ORDERS
@@ -258,7 +258,7 @@ def _kind_of(target: str, options: Mapping[str, Any]) -> Kind:
     return USE_CASE if is_use_case(target) else TABLE
 
 
-def _check_options(kind: Kind, options: Mapping[str, Any]) -> None:
+def _check_options(kind: Trial, options: Mapping[str, Any]) -> None:
     """Refuse options that are not for a kind of target, or lack another one."""
     context = click.get_current_context()
     flags = {}
@@ -452,16 +452,16 @@ _TIMES = ("time", "horizon_days", "test_times", "plans")
 _PROFIT = ("cost_per_contact", "margin")
 _EXPORT = ("control", "jobs_in", "label_event", "is_agreed")
 
-EXAMPLE = Kind(
+EXAMPLE = Trial(
     noun="--example, which tries a table of its own", takes=(), run=lambda: Spoken({})
 )
-TABLE = Kind(
+TABLE = Trial(
     noun="a table, unless --treatment names the column of an experiment",
     takes=_FILES + _COLUMNS + _TIMES + ("candidates", "against"),
     needs={"rows": "scores"},
     run=_table,
 )
-EXPERIMENT = Kind(
+EXPERIMENT = Trial(
     noun="an experiment",
     takes=_FILES + _COLUMNS + _PROFIT + ("outcomes", "treatment", "control"),
     needs={
@@ -473,34 +473,34 @@ EXPERIMENT = Kind(
     },
     run=_experiment,
 )
-EXPORTED = Kind(
+EXPORTED = Trial(
     noun="an export, project.dataset",
     takes=("report", "scores", "against") + _EXPORT,
     needs={"control": "scores"},
     run=_export,
 )
-FOLDER = Kind(
+FOLDER = Trial(
     noun="a folder of weekly lists",
     takes=("folder", "control_key", "top", "never") + _EXPORT + _PROFIT,
     run=_folder,
 )
-FORGOTTEN = Kind(
+FORGOTTEN = Trial(
     noun="removing people from a folder",
     takes=("folder", "forget", "control_key"),
     run=_forgotten,
 )
-USE_CASE = Kind(
+USE_CASE = Trial(
     noun="a use case, whose predictions are its list (docs/audiences.md)",
     takes=("report", "as_of"),
     run=_use_case,
 )
-JUDGED_IN_FOLDER = Kind(
+JUDGED_IN_FOLDER = Trial(
     noun="a list that a folder judges by an export",
     takes=("judge", "folder", "control_key", "jobs_in", "is_agreed") + _PROFIT,
     needs={"judge": "folder"},
     run=_judged_in_folder,
 )
-JUDGED_BY_ORDERS = Kind(
+JUDGED_BY_ORDERS = Trial(
     noun="a list that a file of orders judges",
     takes=("judge", "user", "time", "amount"),
     needs={"judge": "user"},

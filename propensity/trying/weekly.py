@@ -84,7 +84,12 @@ from propensity.trying.lists import (
     provable_in_a_year,
     read_list,
 )
-from propensity.trying.sentences import brought_text, headline, money_lines, noticed
+from propensity.trying.sentences import (
+    brought_text,
+    folder_headline,
+    money_lines,
+    noticed,
+)
 
 # Of all scored users, groups of so many have one probability in the folder.
 GROUPS = 50
@@ -581,7 +586,7 @@ def _written(
             "weeks": state.weeks[::-1],
             "together": together,
             "said": brought_text(together, state.bound.label_event, final_on),
-            "headline": headline(together),
+            "headline": folder_headline(together),
             "money": money_lines(together),
             "noticed": noticed(answer),
             "next": answer["next"],

@@ -7,9 +7,10 @@ Use cases, each in a folder of its own.
 no other code need name it.
 
 - ``use_case``: a use case, as its folder describes it
+- ``kind``: what its rows are, users or events
 - ``declaration``: what a ``usecase.toml`` may say; tables of the user's own
 - ``parsing``: a ``usecase.toml``, read and checked
-- ``costs``: what the queries of a month cost
+- ``costs``: what the queries of a month cost; ``prices``: of BigQuery
 
 It may import ``learning``'s task, ``tables`` and the ground. Tests: ``tests/usecases``.
 """
@@ -28,9 +29,9 @@ from propensity.settings import Settings
 from propensity.suggestions import instead
 from propensity.usecases import declaration
 from propensity.usecases.parsing import parse as parse
-from propensity.usecases.use_case import STATEMENTS, Features, UseCase
+from propensity.usecases.use_case import Features, UseCase
 
-__all__ = ["CATEGORY", "NUMBER", "STATEMENTS", "Candidate", "Features", "UseCase"]
+__all__ = ["CATEGORY", "NUMBER", "Candidate", "Features", "UseCase"]
 
 
 def load_all(
@@ -91,8 +92,8 @@ def load(name: str) -> UseCase:
     use_case = parse(name, statements.read_text(folders.place(name), declaration.FILE))
     if use_case.like:
         _check_instance(use_case)
-    for stem in STATEMENTS:
-        if not use_case.scores_events and not use_case.has_statement(stem):
+    for stem in use_case.kind.statements:
+        if not use_case.has_statement(stem):
             raise UseCaseError(
                 f"{name}/{stem}.sql is missing; every use case of users needs one"
             )

@@ -16,15 +16,13 @@ from typing import TYPE_CHECKING
 
 from propensity.tables.export import CONVERSIONS, USER_DAYS
 from propensity.timeframe import SCHEDULED, weekdays_of
+from propensity.usecases.prices import TIB, price_of
 
 if TYPE_CHECKING:
     from propensity.schema import Table
     from propensity.settings import Settings
     from propensity.usecases import UseCase
 
-TIB = 1024**4
-# USD per TiB on demand.
-PRICES = {"US": 6.25, "EU": 6.25, "europe-west1": 7.50}
 # TiB of a month that are free.
 FREE_TIB = 1.0
 WEEKS_A_MONTH = 52 / 12
@@ -53,11 +51,6 @@ SETTLED_AFTER_DAYS = 4
 # Weeks that an evaluation measures: the one that has just ended, and the one that has
 # become final.
 EVALUATED_WEEKS = 2
-
-
-def price_of(location: str) -> float:
-    """Return the USD of a TiB; the highest known ones of another place."""
-    return PRICES.get(location, max(PRICES.values()))
 
 
 def usd_of(tib: float, location: str) -> float:

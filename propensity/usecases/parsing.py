@@ -20,10 +20,18 @@ from msgspec import convert
 from propensity import folders, statements
 from propensity.budget import Budget
 from propensity.errors import UseCaseError
-from propensity.learning.task import CATEGORY, FOREST, MEAN, NUMBER, RESERVED, Candidate
+from propensity.learning.task import (
+    ALGORITHMS,
+    CATEGORY,
+    MEAN,
+    NUMBER,
+    RESERVED,
+    Candidate,
+)
 from propensity.suggestions import instead
 from propensity.usecases import declaration
 from propensity.usecases.declaration import SOURCE_TABLE, TABLE_FORM, Candidates
+from propensity.usecases.kind import USERS, Kind
 from propensity.usecases.use_case import UseCase, words_of
 
 # The names of parameters are the same on any day.
@@ -108,13 +116,13 @@ def _contradictions(use_case: UseCase) -> Iterator[str]:
         Budget.parse(use_case.budget)
     except ValueError as error:
         yield f"budget is {use_case.budget!r}: {error}"
-    if use_case.prediction_days and use_case.scores_events:
+    if use_case.prediction_days and not use_case.kind.is_published:
         yield "prediction_days: events are scored as they happen; remove the entry"
     for name in features:
         if name.lower() in RESERVED:
             yield f"features.{name}: training has a column of this name; rename it"
     for name in use_case.compared:
-        if features.get(name) != CATEGORY or use_case.scores_events:
+        if features.get(name) != CATEGORY or not use_case.kind.is_published:
             yield f"compared: {name} is not a feature of users that is a category"
     for name in use_case.tell:
         if name not in features:
@@ -132,7 +140,7 @@ def _contradictions(use_case: UseCase) -> Iterator[str]:
     for at, name in numbers.items():
         if features.get(name) != NUMBER:
             yield f"{at}: {name} is not a numeric feature"
-    yield from _wrong_candidates(use_case.candidates, scores_events=bool(stream.scored))
+    yield from _wrong_candidates(use_case.candidates, use_case.kind)
     yield from declaration.wrong_stride(use_case.stride_days, use_case.horizon_days)
     yield from _wrong_tables(use_case)
 
@@ -149,7 +157,7 @@ def candidates_of(file: Path) -> Sequence[Candidate]:
         text = file.read_text("utf-8")
         entries = {"candidates": tomllib.loads(text).get("candidates", [])}
         read = convert(entries, Candidates).candidates
-        problems = list(_wrong_candidates(read, scores_events=False))
+        problems = list(_wrong_candidates(read, USERS))
         if not read:
             problems = ["it has no [[candidates]]"]
     except OSError as error:
@@ -163,17 +171,17 @@ def candidates_of(file: Path) -> Sequence[Candidate]:
     return read
 
 
-def _wrong_candidates(
-    candidates: Sequence[Candidate], *, scores_events: bool
-) -> Iterator[str]:
+def _wrong_candidates(candidates: Sequence[Candidate], kind: Kind) -> Iterator[str]:
     earlier: list[str] = []
     for candidate in candidates:
         name = candidate.name
         algorithm = candidate.algorithm
         if name in earlier:
             yield f"candidates: two are named {name}; rename one"
-        if algorithm == FOREST and not scores_events:
-            yield f"candidates: {name} is a {FOREST}, which scores events, not users"
+        if algorithm in ALGORITHMS and algorithm not in kind.algorithms:
+            yield (
+                f"candidates: {name} is a {algorithm}, which can't score {kind.noun}s"
+            )
         if algorithm == MEAN and not _is_mean_of(candidate.parameters, earlier):
             names = ", ".join(earlier) if earlier else "there is none"
             yield (

@@ -30,7 +30,7 @@ from propensity.learning.task import (
     Text,
 )
 from propensity.statements import Line
-from propensity.tables.export import DIGEST, VIEW
+from propensity.tables.export_names import DIGEST_NAMES, VIEW
 from propensity.tables.models import PRESENCE
 from propensity.timeframe import (
     TRUTH_DELAY_DAYS,
@@ -42,6 +42,7 @@ from propensity.timeframe import (
 )
 from propensity.usecases import declaration
 from propensity.usecases.declaration import Events, Property, Stream, Value
+from propensity.usecases.kind import EVENTS, USERS, Kind
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -51,8 +52,8 @@ if TYPE_CHECKING:
 # The input of a model: numbers and categories by feature.
 Features = Mapping[str, float | str | None]
 
-# Statements of a use case whose rows are users; use cases of events have none.
-STATEMENTS = ("features", "labels", "days")
+# The column of GA4 by which users are browsers.
+BROWSER = "user_pseudo_id"
 # The part of features.sql in whose place a training has the users that it has drawn.
 DRAWN = "drawn_users"
 
@@ -151,6 +152,11 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
         return max(self.history_days, 2 * self.lookback_days)
 
     @property
+    def kind(self) -> Kind:
+        """What a row is."""
+        return EVENTS if self.stream.scored else USERS
+
+    @property
     def scores_events(self) -> bool:
         """Whether a row is an event, whose own fields are the features."""
         return bool(self.stream.scored)
@@ -207,18 +213,16 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
     @property
     def reads_export(self) -> bool:
         """Whether its features come from the GA4 export."""
-        if self.scores_events:
-            return False
-        return self.reads_digest or VIEW in self.statement("features")
+        return self.reads_digest or self._names(VIEW)
 
     @cached_property
     def reads_digest(self) -> bool:
         """Whether its features, labels or days come from the export's digest."""
-        if self.scores_events:
-            return False
-        texts = [self.statement(name) for name in STATEMENTS]
-        names = [table.name for table in DIGEST]
-        return any(name in text for name in names for text in texts)
+        return self._names(*DIGEST_NAMES)
+
+    def _names(self, *tables: str) -> bool:
+        texts = [self.statement(name) for name in self.kind.statements]
+        return any(table in text for table in tables for text in texts)
 
     @cached_property
     def knows_presence(self) -> bool:
@@ -357,6 +361,11 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
             if name in parameters and setting:
                 parameters[name] = setting
         return parameters
+
+    def user_column(self, settings: Settings) -> str | None:
+        """Return the column of GA4 that names users; None in events of one's own."""
+        column = self.statement_parameters(settings).get("user_column")
+        return None if column is None else str(column)
 
     def with_label_event(self, settings: Settings) -> UseCase:
         """

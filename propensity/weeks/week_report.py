@@ -7,7 +7,7 @@ Neither 03-ModelEvaluation nor the dashboard imports what trains a version.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 
 from markupsafe import Markup
@@ -26,15 +26,11 @@ from propensity.pages.words import (
     short_day,
 )
 from propensity.usecases import UseCase
+from propensity.weeks.evaluations import largest_by_week
 from propensity.weeks.judged import judgement_of, unidentified
 
 # Weeks that make a chart.
 FEWEST = 3
-
-
-def report_name(use_case: str, week: date) -> str:
-    """Return the object with the report of a week, by the first day of its outcomes."""
-    return f"reports/{use_case}/{week.isoformat()}.html"
 
 
 def week_page(
@@ -42,7 +38,6 @@ def week_page(
     week: date,
     *,
     days: int,
-    is_published: bool,
     rows: Sequence[Plain],
     weeks: Sequence[Plain],
     trained: Mapping[int, Plain],
@@ -56,7 +51,6 @@ def week_page(
 
     Args:
         week: First day of the outcomes, ``days`` in all.
-        is_published: Whether predictions are published, and audiences chosen by them.
         rows: The week's rows of ``ma_model_evaluation``, one of each version; at least
             one with metrics.
         weeks: Rows of ``evaluations``, this week's among them, oldest first.
@@ -68,15 +62,15 @@ def week_page(
     rows_with_users = [row for row in cleaned(rows) if row.get("users")]
     # A day may have several versions: the one that scored most comes first.
     rows_with_users.sort(key=lambda row: -row["users"])
-    noun = use_case.entity.removesuffix("_id")
+    kind = use_case.kind
     content = {
         "use_case": use_case.name,
         "title": cleaned(use_case.title),
         "outcome": cleaned(use_case.outcome),
         "unit": use_case.currency,
-        "is_published": is_published,
-        "noun": noun,
-        "who": "who" if noun == "user" else "that",
+        "is_published": kind.is_published,
+        "noun": use_case.entity.removesuffix("_id"),
+        "who": kind.pronoun,
         "period": period(days),
         "week": week,
         "rows": rows_with_users,
@@ -96,14 +90,6 @@ def week_page(
         "charts": _charts(cleaned(weeks)),
     }
     return fill_template(__package__, "week.html", content)
-
-
-def largest_by_week(rows: Iterable[Plain]) -> dict[date, Plain]:
-    """Return the row of each week whose version scored most users."""
-    largest: dict[date, Plain] = {}
-    for row in sorted(rows, key=lambda row: row["users"] or 0, reverse=True):
-        largest.setdefault(row["week"], row)
-    return largest
 
 
 def _charts(weeks: Sequence[Plain]) -> list[tuple[str, Markup]]:

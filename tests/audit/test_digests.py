@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 from commands.cli import main
 from local.exports.ga4_schema import ARROW_SCHEMA
 from propensity.runs import digest, setup
-from propensity.tables.export import VIEW
+from propensity.tables.export_names import VIEW
 from tests.propensity.runs.test_digest import run_of
 from tests.support import shop
 from tests.support.deployment import KEY

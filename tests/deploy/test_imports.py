@@ -31,20 +31,11 @@ DOORS["job"] = ("00-ModelTraining", "job", "requirements.txt")
 # have what is imported there.
 EVALUATES = {"model_evaluation", "audiences", "overview"}
 NEVER = {
-    # These do not change which version is live.
-    "propensity.registry.versions.announce": EVALUATES | {"predictions", "score"},
-    # Of a kind of rows these ask how it is evaluated, and a training all else.
-    "propensity.runs.kinds._rows": {"model_evaluation"},
-    "propensity.runs.kinds._training": {"model_evaluation"},
-    "propensity.runs.kinds._card": {"model_evaluation"},
-    "propensity.streaming.cards.kind._rows": {"model_evaluation"},
-    "propensity.streaming.cards.kind._training": {"model_evaluation"},
-    "propensity.streaming.cards.kind._card": {"model_evaluation"},
     # These store no model, and read cards of versions alone.
     "propensity.registry.versions.pickled": EVALUATES | {"compact_features"},
     "propensity.registry.versions.unpickled": EVALUATES | {"compact_features"},
     # Models alone take frames, and only the gate of a training compares versions.
-    "propensity.models.encoding.to_frame": EVALUATES,
+    "propensity.models.encoding.to_frame": {"model_evaluation"},
     "propensity.measures.metric_intervals.difference": {"model_evaluation"},
     # Rows of a lookup are few, and come by HTTP; it asks about single users.
     "propensity.gcp.queries.open_reader": {"get_proba"},

@@ -19,7 +19,7 @@ from sklearn import metrics
 
 from propensity.registry.versions import Registry
 from propensity.tables.models import TRAINING_METADATA
-from propensity.weeks.week_report import report_name
+from propensity.weeks.evaluations import report_name
 from tests.support import scored_cards
 from tests.support.deployment import Deployment
 from tests.support.rows import append_rows

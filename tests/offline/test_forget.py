@@ -35,7 +35,8 @@ from propensity.streaming.features import compact
 from propensity.suppression import suppressed_list
 from propensity.table_files.ids import users_of
 from propensity.tables import every as tables
-from propensity.tables.export import CONVERSIONS, USER_DAYS, VIEW
+from propensity.tables.export import CONVERSIONS, USER_DAYS
+from propensity.tables.export_names import VIEW
 from propensity.tables.stream import (
     DEAD_LETTERS,
     INFERENCE_LOG,

@@ -52,7 +52,7 @@ def test_an_instance_is_what_its_file_says_and_otherwise_the_use_case_it_is_like
     assert uk.currency == "GBP"
     assert uk.title == f"{shop.title} (shop_uk)"
     assert uk.features == shop.features
-    for name in usecases.STATEMENTS:
+    for name in uk.kind.statements:
         assert uk.statement(name) == shop.statement(name)
     assert settings.export == "uk-project.analytics_2"
     assert settings.property_utc_offset_hours == 1

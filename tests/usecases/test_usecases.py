@@ -95,7 +95,7 @@ class TestLoad:
         use_case = usecases.load(name)
 
         of_events = ("event_training_rows", "event_evaluation_rows")
-        for one in of_events if use_case.scores_events else usecases.STATEMENTS:
+        for one in use_case.kind.statements or of_events:
             assert use_case.statement(one).startswith("--")
         with pytest.raises(UseCaseError, match=r"no_such\.sql"):
             use_case.statement("no_such")

@@ -18,7 +18,7 @@ from typing import Any
 from msgspec import Struct
 
 from propensity.audience.destinations.destination import Sent
-from propensity.audience.destinations.values import plain
+from propensity.audience.destinations.values import known_as
 from propensity.pages.words import cleaned
 
 # Letters alone: no number is somebody's. A sentence may have a name.
@@ -143,7 +143,7 @@ class Form(Struct, forbid_unknown_fields=True):
     def name_of(self, value: object) -> str:
         """Return a user's name; receivers write addresses in small letters."""
         is_exact = self.by in {"user_id", "index"}
-        return str(value) if is_exact else plain(value)
+        return str(value) if is_exact else known_as(value)
 
 
 def _at(content: Any, path: str) -> Any:

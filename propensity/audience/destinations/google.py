@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta
 
-from propensity.audience.control import user_column
 from propensity.audience.destinations.addresses import address_of, visible
 from propensity.audience.destinations.destination import (
     ADD,
@@ -29,13 +28,14 @@ from propensity.audience.destinations.destination import (
     Unanswered,
     check_age,
 )
-from propensity.audience.destinations.values import coarsest, filled, plain
+from propensity.audience.destinations.values import coarsest, filled, known_as
 from propensity.audience.members import Member
 from propensity.clock import SYSTEM, Clock
 from propensity.errors import RequestError
 from propensity.gcp.artifacts import sha256
 from propensity.registry.deployment import Deployment
-from propensity.tables.export import OWN_EVENT
+from propensity.tables.export_names import OWN_EVENT
+from propensity.usecases.use_case import BROWSER
 
 if TYPE_CHECKING:
     from propensity.gcp.data_manager import DataManager
@@ -128,11 +128,11 @@ class GoogleFile(DestinationFile, tag="google", kw_only=True):
         from propensity.gcp.data_manager import DataManager
 
         made = Google(self, DataManager(self.url), columns=columns, clock=clock)
-        column = user_column(deployment.settings, deployment.use_case)
-        if self.account_type == ANALYTICS and column != "user_pseudo_id":
+        column = deployment.use_case.user_column(deployment.settings)
+        if self.account_type == ANALYTICS and column != BROWSER:
             raise RequestError(
                 f"users of {deployment.use_case.name} are not browsers of Analytics "
-                f"(PROPENSITY_USER_COLUMN is {column!r}, not 'user_pseudo_id')",
+                f"(PROPENSITY_USER_COLUMN is {column!r}, not {BROWSER!r})",
                 field="destination",
             )
         return made
@@ -346,7 +346,7 @@ def _consent(status: str) -> dict[str, str]:
 
 def hashed_email(text: str) -> str:
     """Return the hash of an address as Google forms it; a hash stays as it is."""
-    hashed = plain(text)
+    hashed = known_as(text)
     if re.fullmatch(r"[0-9a-f]{64}", hashed):
         return hashed
     address = coarsest(address_of(text))

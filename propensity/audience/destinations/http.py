@@ -40,8 +40,8 @@ from propensity.audience.destinations.values import (
     MADE,
     concealed,
     filled,
+    known_as,
     of_json,
-    plain,
     secrets_in,
     texts_of,
     values_in,
@@ -287,7 +287,7 @@ class Http(Destination):
         for member in members:
             spelled = self._user_values(member, values)
             for column in self._columns:
-                spelled[column] = plain(spelled[column])
+                spelled[column] = known_as(spelled[column])
             entry = filled(self._file.user, spelled)
             entries[_JSON.encode(entry)].append(member)
         return list(entries.values())

@@ -138,7 +138,7 @@ def texts_of(value: object) -> Iterator[str]:
         yield value
 
 
-def plain(value: object) -> str:
+def known_as(value: object) -> str:
     """
     Return what a receiver knows a person by, as most receivers compare it.
 
@@ -151,7 +151,7 @@ def plain(value: object) -> str:
 
 def coarsest(value: object) -> str:
     """Return the form of the draw, which is also Google's form of an address."""
-    text = plain(value)
+    text = known_as(value)
     if "@" in text:
         text = bare(text)
     user, at, host = text.partition("@")

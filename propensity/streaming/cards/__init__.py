@@ -1,10 +1,10 @@
 """
 Events that are scored one by one, such as payments that may be fraud.
 
-Read in this order. But for ``kind`` and ``evaluate_days``, nothing here reads or writes
-outside the process.
+Read in this order. But for ``training_steps`` and ``evaluate_days``, nothing here reads
+or writes outside the process.
 
-- ``kind``: events as a kind of rows that 00-ModelTraining trains on; begin here
+- ``training_steps``: what 00-ModelTraining does with events; begin here
 - ``dataset``: the rows of a training, from what was scored and became known
 - ``alerts``: which events are alerts, and what these save
 - ``trained``: what a training on events has beyond one on users

@@ -30,7 +30,8 @@ from numpy.typing import NDArray
 from propensity.measures.intervals import FEW, NORMAL, Difference
 from propensity.measures.metric_intervals import difference
 from propensity.measures.metrics import summed
-from propensity.measures.revenue import amounts, exact_money, total
+from propensity.measures.money import exact_money
+from propensity.measures.revenue import amounts, total
 from propensity.models.encoding import Flags, Floats, floats_of
 from propensity.tables.models import Savings
 

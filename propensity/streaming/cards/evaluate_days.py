@@ -51,7 +51,7 @@ def days(run: Run, since: date, until: date) -> Iterator[Evaluated]:
         of_version = groups.filter(is_own)
         row = evaluation(run, day, version)
         if not len(of_version):
-            yield row, None
+            yield Evaluated(row)
             continue
         truths = Truths(
             unknown_outcomes=pc.sum(of_version["unknown"]).as_py(),
@@ -60,7 +60,10 @@ def days(run: Run, since: date, until: date) -> Iterator[Evaluated]:
         labelled = of_version.filter(pc.greater(of_version["users"], 0))
         if of_version["probability"].null_count < len(of_version):
             saved = saved_by_groups(labelled, run.settings.alert_review_cost)
-            yield replace(row, truths=truths, savings=saved), labelled
+            only_ranks = pc.any(labelled["is_anomaly"]).as_py()
+            row = replace(row, truths=truths, savings=saved)
+            yield Evaluated(row, labelled, only_ranks=bool(only_ranks))
         else:
             converters = outcomes_of(labelled)[1]
-            yield replace(row, truths=truths, unscored_converters=converters), None
+            row = replace(row, truths=truths, unscored_converters=converters)
+            yield Evaluated(row)

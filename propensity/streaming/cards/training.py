@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +14,7 @@ from propensity.learning.importance import baseline_score
 from propensity.learning.model import Model
 from propensity.learning.rows import Slice
 from propensity.learning.task import FOREST, Candidate
-from propensity.learning.trained import JudgedCandidate, Rival, Trained
+from propensity.learning.trained import JudgedCandidate, Learned, Rival, Trained
 from propensity.learning.training import Fitted, Training
 from propensity.learning.users import metrics_of
 from propensity.measures.metrics import Curves, Outcomes
@@ -118,18 +117,11 @@ class EventTraining(Training):
             holdout=self._with_alerts(trained),
         )
 
-    def rival(
-        self,
-        version: int,
-        score: Floats | None,
-        *,
-        trained_until: date | None = None,
-        is_anomaly: bool = False,
-        alert_threshold: float | None = None,
-    ) -> Rival:
+    def rival(self, version: int, score: Floats | None, learned: Learned) -> Rival:
         """Return the champion: events it may have learned from are not read."""
         # Trees that were never measured have no alerts.
-        if alert_threshold is None and is_anomaly:
+        alert_threshold = learned.alert_threshold
+        if alert_threshold is None and learned.only_ranks:
             alert_threshold = NO_ALERTS
         return Rival(version=version, score=score, alert_threshold=alert_threshold)
 

@@ -50,7 +50,8 @@ from propensity.streaming.events.postcodes import PostcodeIndex
 from propensity.streaming.events.rows import Accepted, accept, stored_rows
 from propensity.streaming.events.types import Catalogue, with_right_types
 from propensity.streaming.events.values import BadEvent
-from propensity.suppression import Suppressed, suppressed_users
+from propensity.suppression import Suppressed
+from propensity.suppression.refreshed import suppressed_users
 from propensity.tables.stream import DEAD_LETTERS, STREAM_EVENTS, TRUTH_EVENTS
 
 # A group is well within the limits of one append and one Publish request, which takes a

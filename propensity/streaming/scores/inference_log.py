@@ -84,8 +84,9 @@ def row_of(
     """Return a row of ``inference_log``."""
     serving = state.champion
     version = NO_VERSION if serving is None else serving.version
-    is_anomaly = serving is not None and serving.is_anomaly
-    value = None if score is None or math.isnan(score) else float(score)
+    scores: dict[str, float] = {}
+    if serving is not None and score is not None and not math.isnan(score):
+        scores[serving.scores] = float(score)
     features = {name: event.features[name] for name in use_case.features}
     return Inference(
         use_case=use_case.name,
@@ -96,8 +97,8 @@ def row_of(
         event_time=event.time,
         event_date=event.time.date(),
         model_version=version,
-        probability=None if is_anomaly else value,
-        anomaly_score=value if is_anomaly else None,
+        probability=scores.get("probability"),
+        anomaly_score=scores.get("anomaly_score"),
         is_warm=serving is not None and serving.is_warm,
         epoch=state.epoch,
         source=source,

@@ -48,7 +48,8 @@ from propensity.streaming.scores.score_request import (
     ScoreQuestion,
     question_of,
 )
-from propensity.suppression import Suppressed, suppressed_users
+from propensity.suppression import Suppressed
+from propensity.suppression.refreshed import suppressed_users
 from propensity.tables.stream import INFERENCE_LOG, Inference
 from propensity.usecases import Features, UseCase
 

@@ -16,7 +16,7 @@ from propensity.audience.control import KEY, Control
 from propensity.audience.declared import MOST_USERS, Declared, DeclaredAudience
 from propensity.audience.delivery import account
 from propensity.audience.destinations.google import hashed_email
-from propensity.audience.destinations.values import coarsest, plain
+from propensity.audience.destinations.values import coarsest, known_as
 from propensity.audience.members import Member
 from propensity.audience.requests import MAYBE_ARRIVED
 from propensity.audience.stopping import listed
@@ -118,7 +118,7 @@ class TestPersons:
         "text", ["ana.b+c@x.example", "ana@gmail.com.example", "7"]
     )
     def test_all_others_stay_in_the_group_that_they_were_drawn_into(self, text):
-        assert coarsest(text) == plain(text) == text
+        assert coarsest(text) == known_as(text) == text
 
     def test_a_person_of_several_ids_is_in_one_group_with_all_of_them(
         self, deployment, tmp_path

@@ -9,7 +9,7 @@ import pytest
 
 from local.receiver import Receiver
 from propensity import usecases
-from propensity.audience import declared
+from propensity.audience import declared, receivers
 from propensity.errors import RequestError, UseCaseError
 from tests.propensity.audience.conftest import members_of, send
 
@@ -46,7 +46,8 @@ IS_TWICE = ".*winback.sql has 2 rows of users that it has more than once"
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """The folder of the use case's audiences."""
-    monkeypatch.setattr(declared, "folder_of", lambda use_case: tmp_path)
+    for module in (declared, receivers):
+        monkeypatch.setattr(module, "folder_of", lambda use_case: tmp_path)
     return tmp_path
 
 
@@ -121,10 +122,10 @@ def test_secrets_are_those_that_destinations_entries_name(folder):
     file = folder / "destinations" / "crm.toml"
     file.parent.mkdir()
     file.write_text("# ${OLD}\n[headers]\nX = 'Bearer ${NEW}'\n")
-    assert declared.secrets_of(USE_CASE) == ["NEW"]
+    assert receivers.secrets_of(USE_CASE) == ["NEW"]
     file.write_text("url = ${URL}")
     with pytest.raises(UseCaseError, match="destinations/crm.toml: .* not TOML"):
-        declared.secrets_of(USE_CASE)
+        receivers.secrets_of(USE_CASE)
 
 
 class TestStatement:

@@ -36,7 +36,8 @@ from propensity.tables.audiences import (
 )
 from propensity.tables.models import DRIFT, EVALUATION, PUBLICATIONS, TRAINING_METADATA
 from propensity.tables.stream import DEAD_LETTERS
-from propensity.weeks.week_report import report_name
+from propensity.usecases.kind import EVENTS
+from propensity.weeks.evaluations import report_name
 from tests.propensity.learning.report_pages import parse
 from tests.support import own_use_cases
 from tests.support.clocks import ManualClock
@@ -57,7 +58,7 @@ KNOWN = {
         title="Card fraud",
         outcome="are fraud",
         unit="EUR",
-        is_of_events=True,
+        kind=EVENTS,
         champion=3,
     ),
 }

@@ -8,7 +8,8 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from propensity.ga4 import shards as export_days
-from propensity.ga4.shards import Freshness, Shards
+from propensity.ga4.freshness import Freshness
+from propensity.ga4.shards import Shards
 
 DAY = timedelta(days=1)
 AS_OF = date(2026, 3, 2)

@@ -14,7 +14,7 @@ import pytest
 
 from propensity.ga4.view import events_view
 from propensity.runs.digest import read_state, replace_days
-from propensity.tables.export import OWN_EVENT, VIEW
+from propensity.tables.export_names import OWN_EVENT, VIEW
 from tests.support import shop
 from tests.support.deployment import Deployment
 from tests.support.shop import microseconds

@@ -18,7 +18,7 @@ from propensity import usecases
 from propensity.errors import SchemaError, SettingsError, UseCaseError
 from propensity.ga4.view import GA_EVENTS, check_view, columns_of_values, events_view
 from propensity.gcp.warehouse import Warehouse
-from propensity.tables.export import VIEW
+from propensity.tables.export_names import VIEW
 from propensity.usecases.declaration import Value, merged
 from tests.support import shop
 from tests.support.deployment import Deployment

@@ -19,7 +19,7 @@ from scipy.special import expit, logit
 from propensity.learning import gate
 from propensity.learning.gate import Verdict
 from propensity.learning.rows import JudgedRows, Slice
-from propensity.learning.trained import Rival, Trained
+from propensity.learning.trained import Learned, Rival, Trained
 from propensity.learning.users import UserTraining
 from tests.propensity.learning.shops import drawn, snapshots, table, train, trained
 
@@ -185,7 +185,7 @@ def test_a_champion_has_learned_from_outcomes_until_its_horizon_is_over():
     training: Any = SimpleNamespace(
         task=SimpleNamespace(horizon_days=7), parts=SimpleNamespace(holdout=holdout)
     )
-    rival = UserTraining.rival(training, 3, None, trained_until=until)
+    rival = UserTraining.rival(training, 3, None, Learned(until=until))
 
     assert rival.is_new is not None
     assert rival.is_new.tolist() == [False, False, False, True, True]

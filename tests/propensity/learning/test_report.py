@@ -88,8 +88,7 @@ def page(
         weeks=weeks,
         trained={3: row(0)},
         lacked=[],
-        days=1 if use_case.scores_events else use_case.horizon_days,
-        is_published=not use_case.scores_events,
+        days=use_case.kind.evaluated_days or use_case.horizon_days,
         **{"alarms": [], "uplifts": [], **changes},
     )
 

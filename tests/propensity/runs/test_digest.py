@@ -29,11 +29,12 @@ from propensity.registry.leases import leased
 from propensity.runs import digest, setup
 from propensity.runs.run import Overrides, Run
 from propensity.settings import Settings
-from propensity.tables.export import DIGEST, DIGESTED_DAYS, VIEW
+from propensity.tables.export import DIGEST, DIGESTED_DAYS
+from propensity.tables.export_names import VIEW
 from propensity.tables.stream import SUPPRESSED_USERS
 from propensity.timeframe import Timeframe, midnight
 from propensity.usecases import UseCase
-from propensity.usecases.costs import TIB
+from propensity.usecases.prices import TIB
 from tests.offline.forgetting import row_of
 from tests.support import own_use_cases, shop
 from tests.support.clocks import ManualClock

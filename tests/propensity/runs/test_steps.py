@@ -26,7 +26,7 @@ from propensity.errors import (
     SettingsError,
     Unavailable,
 )
-from propensity.ga4.shards import Freshness
+from propensity.ga4.freshness import Freshness
 from propensity.gcp.artifacts import Artifacts
 from propensity.registry.leases import leased
 from propensity.registry.versions import Registry

@@ -14,7 +14,6 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from propensity import suppression
 from propensity.errors import (
     AccessDenied,
     SettingsError,
@@ -30,6 +29,7 @@ from propensity.suppression import (
     suppressed_list,
     user_hash,
 )
+from propensity.suppression.refreshed import suppressed_users
 from tests.support.clocks import ManualClock
 from tests.support.deployment import KEY
 
@@ -112,9 +112,7 @@ async def test_the_list_is_used_for_five_times_its_time():
         return await kept.current()
 
     settings = Settings(project="p", refresh_s=60)
-    kept = suppression.suppressed_users(
-        settings, read, function="f", clock=clock.monotonic
-    )
+    kept = suppressed_users(settings, read, function="f", clock=clock.monotonic)
     assert await after(0) == NOBODY
     assert await after(60) == listed("ana")
     assert await after(299) == listed("ana")

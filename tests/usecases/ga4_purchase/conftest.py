@@ -12,7 +12,7 @@ from local.exports import digest
 from propensity import usecases
 from propensity.ga4.shards import DAILY, kinds_of
 from propensity.ga4.view import events_view
-from propensity.tables.export import VIEW
+from propensity.tables.export_names import VIEW
 from tests.support import shop
 from tests.support.deployment import Deployment
 from tests.support.shop import microseconds

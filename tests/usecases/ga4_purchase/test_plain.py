@@ -28,7 +28,8 @@ from propensity import usecases
 from propensity.ga4.view import events_view, with_refusals
 from propensity.runs.digest import DAYS_AT_ONCE, ExportTable, Rules, replace_days
 from propensity.settings import CONSENTS
-from propensity.tables.export import DIGEST, OWN_EVENT, VIEW
+from propensity.tables.export import DIGEST
+from propensity.tables.export_names import OWN_EVENT, VIEW
 from tests.support import shop
 from tests.support.deployment import Deployment
 from tests.support.shop import DAY, microseconds

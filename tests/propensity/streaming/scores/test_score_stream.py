@@ -76,7 +76,7 @@ def scoring(
 
     champion: Any = SimpleNamespace(
         version=0,
-        is_anomaly=False,
+        scores="probability",
         is_warm=not isnan(score),
         scorer=SimpleNamespace(probabilities=probabilities, refusal=refusal),
     )
