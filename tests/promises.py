@@ -23,10 +23,10 @@ from xml.etree import ElementTree
 
 ROOT = Path(__file__).parents[1]
 FILE = ROOT / "tests" / "promises.toml"
-ASSERTED = ("assert", "AssertionError", "Failed: ")
+ASSERTED = ("assert", "AssertionError", "Failed: DID NOT")
 # Of one test, also where its emulators and processes have to start.
 LONGEST_S = 900
-OPTIONS = ("-n", "0", "-x", "-q", "-m", "", "-p", "no:cacheprovider")
+OPTIONS = ("-n", "0", "-x", "-q", "-m", "", "-p", "no:cacheprovider", "--timeout=600")
 GIT = ("git", "-c", "user.name=promises", "-c", "user.email=promises@localhost")
 
 
