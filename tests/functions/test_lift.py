@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from propensity.gcp.warehouse import Warehouse
-from propensity.runs.uplifts import Week, first_open, quarter_of
+from propensity.runs.uplifts import quarter_of
 from propensity.tables.audiences import AUDIENCE_PLANS
 from propensity.tables.models import EVALUATION
 from tests.functions.audiences import join
@@ -113,17 +113,6 @@ def evaluated(lacking) -> Deployment:
     return lacking.site
 
 
-def test_rows_have_the_share_of_the_first_open_week():
-    """Whatever the order of rows is, of which BigQuery promises none."""
-    weeks = {
-        SECOND: Week(share=0.2, is_open=True),
-        MONDAY: Week(share=0.5, is_open=True),
-        MONDAY - WEEK: Week(),
-    }
-
-    assert weeks[first_open(weeks)].share == 0.5
-
-
 def test_an_audience_is_measured_by_its_control_group(lacking, evaluated):
     """Users are known by the probability of their entry, not by that of a later
     publication of the date."""
@@ -180,52 +169,6 @@ def test_a_user_of_two_audiences_counts_once(evaluated):
     assert rows["alone", "all", MONDAY]["cost"] is None
 
 
-def test_a_price_that_changes_moves_no_earlier_week(borrow_deployment):
-    """A contact costs what its date's newest plan said: in an audience as in the
-    programme that consists of it alone. A delivery that failed left an older plan."""
-    site = borrow_deployment([*OUTCOMES, BOUGHT_LATE])
-    join(site, MONDAY, CONTACTED[:40], HELD_OUT[:40])
-    join(site, SECOND, CONTACTED[40:], HELD_OUT[40:])
-    failed = plan("winback", MONDAY, "5.00", margin=0.9, group="winback")
-    failed["planned_at"] -= DAY
-    mended = plan("winback", MONDAY, "0.10", group="winback")
-    append_rows(site.warehouse, AUDIENCE_PLANS, [failed, mended])
-    site.run("model_evaluation", MONDAY + 2 * WEEK)
-    dearer = plan("winback", SECOND, "0.50", group="winback")
-    append_rows(site.warehouse, AUDIENCE_PLANS, [dearer])
-    site.run("model_evaluation", SECOND + 2 * WEEK)
-    together = programmes(site)
-
-    assert [float(row["cost"]) for row in lifts(site)] == pytest.approx([4, 14])
-    assert [row["margin"] for row in lifts(site)] == pytest.approx([0.5, 0.5])
-    for row in lifts(site):
-        programme = together["winback", "all", row["week"]]
-        for name in ("cost", "margin", "brought", "profit", "added_buyers"):
-            assert row[name] == programme[name]
-
-
-def test_sums_that_were_stored_without_a_cost_get_that_of_their_dates_plan(
-    borrow_deployment,
-):
-    """As all were once, of audiences. Of users who were forgotten since, too."""
-    site = borrow_deployment([*OUTCOMES, BOUGHT_LATE])
-    join(site, MONDAY, CONTACTED[:40], HELD_OUT[:40])
-    site.run("model_evaluation", MONDAY + 2 * WEEK)
-    before = lifts(site)
-    join(site, SECOND, CONTACTED[40:], HELD_OUT[40:])
-    plans = [
-        plan("winback", MONDAY, "0.10", group="winback"),
-        plan("winback", SECOND, "0.50", group="winback"),
-    ]
-    append_rows(site.warehouse, AUDIENCE_PLANS, plans)
-    site.warehouse.execute("DELETE FROM ma_audience_members WHERE user_id = 't0'")
-    site.run("model_evaluation", SECOND + 2 * WEEK)
-
-    assert [row["cost"] for row in before] == [None]
-    assert float(lifts(site)[-1]["cost"]) == pytest.approx(40 * 0.10 + 20 * 0.50)
-    assert lifts(site)[-1]["margin"] == pytest.approx(0.5)
-
-
 def test_members_who_come_late_are_in_the_sum_of_their_date(evaluated):
     """Also where that row is final, and in the sums of later dates. Once they are
     there, nothing is read again."""
@@ -247,35 +190,6 @@ def test_members_who_come_late_are_in_the_sum_of_their_date(evaluated):
     assert rows["shop", "all", SECOND]["treated_users"] == 60 + 30
     assert (first["audiences"], first["status"]) == (["a", "b", "late"], "final")
     assert programmes(evaluated) == rows
-
-
-def test_members_who_come_late_are_in_a_final_sum_of_a_run_for_an_earlier_date(monday):
-    """Its outcomes may not have been settled by that date, and are all known."""
-    join(monday, MONDAY, ["u1", "u2"], ["u3"])
-    monday.run("model_evaluation", MONDAY + 2 * WEEK)
-    late = datetime.now(UTC)
-    join(monday, MONDAY, ["u4"], ["u5"], selected_at=late)
-    monday.run("model_evaluation", MONDAY + WEEK)
-    [row] = lifts(monday)
-
-    assert (row["status"], row["treated_users"]) == ("final", 3)
-
-
-def test_a_week_stays_final_where_an_earlier_one_gets_members(borrow_deployment):
-    """That one lacks a day, and its members are in the sums of both. The week is
-    planned as it was."""
-    site = borrow_deployment(OUTCOMES)
-    until = SECOND + 9 * WEEK
-    planned = {**plan("winback", SECOND, None), "until": until}
-    append_rows(site.warehouse, AUDIENCE_PLANS, [planned])
-    join(site, SECOND, ["u1", "u2"], ["u3"])
-    site.run("model_evaluation", SECOND + 2 * WEEK)
-    join(site, MONDAY, ["u4"], ["u5"], selected_at=datetime.now(UTC))
-    site.run("model_evaluation", SECOND + 2 * WEEK)
-    names = ("status", "treated_users", "planned_until")
-    found = [tuple(row[name] for name in names) for row in lifts(site)]
-
-    assert found == [("provisional", 1, None), ("final", 3, until)]
 
 
 def test_a_final_week_whose_days_expire_does_not_keep_later_weeks_provisional(
