@@ -53,7 +53,7 @@ os.environ.setdefault("NO_PROXY", "127.0.0.1,localhost")
 # `make test` tries the same examples each time, so that it fails by what was changed.
 # `make test-long` runs every property again on new ones: --hypothesis-profile=deep.
 settings.register_profile("quick", deadline=None, max_examples=25, derandomize=True)
-settings.register_profile("deep", deadline=None, max_examples=100)
+settings.register_profile("deep", deadline=None, max_examples=50)
 # The auditors alone try new ones with this: CONTRIBUTING.md says how.
 settings.register_profile("hunt", deadline=None, max_examples=500)
 settings.load_profile("quick")

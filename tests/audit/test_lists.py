@@ -1,64 +1,20 @@
 """
-Relations that hold of any table and list: the same column in another unit, the same run
-again, and a table of the export that is late.
+Relations that hold of any table and list: the same run again, and a table of the export
+that is late.
 """
 
 from __future__ import annotations
 
 from datetime import date, timedelta
-from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from propensity import try_experiment, try_table
-from propensity.trying.first_look.advice import Advice
+from propensity import try_table
 from propensity.trying.folder import WEEK, Bound, Lists, WeeklyList
 from tests.audit import tables
-
-
-def discounts(seed: int) -> pd.DataFrame:
-    """Draw an experiment in which contacting helps users of one discount alone."""
-    random = np.random.default_rng(seed)
-    users = 8_000
-    discount = random.choice([0.0, 0.1, 0.2, 0.3], users)
-    is_mailed = random.random(users) < 0.5
-    rate = 0.1 + 0.2 * (is_mailed & (discount == 0.3))
-    return pd.DataFrame(
-        {
-            "user": [f"u{n}" for n in range(users)],
-            "discount": discount,
-            "mail": np.where(is_mailed, "spring", "none"),
-            "bought": (random.random(users) < rate).astype(int),
-        }
-    )
-
-
-def said_of(frame: pd.DataFrame) -> Any:
-    """Return what an experiment says, without the names of groups."""
-    look = try_experiment(
-        frame, user="user", label="bought", treatment="mail", control="none"
-    )
-    arm = look.best_arm
-    groups = {}
-    for feature, members in arm.reacting.items():
-        groups[feature] = [group.users for group in members]
-    return Advice.of(arm).code, groups
-
-
-@pytest.mark.parametrize("seed", range(2))
-def test_a_column_in_another_unit_says_the_same(seed):
-    """Shares of 0 to 0.3 are four groups, as percents of 0 to 30 are."""
-    frame = discounts(seed)
-    plain = said_of(frame)
-
-    assert len(plain[1]["discount"]) == 4
-    for factor in (100, 1_000):
-        scaled = (frame["discount"] * factor).round()
-        assert said_of(frame.assign(discount=scaled)) == plain
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -101,7 +101,7 @@ def test_a_call_ends_before_the_scheduler_gives_it_up(weeks):
     weeks.week(order=USERS, script=[BUSY] * 7)
 
 
-@pytest.mark.parametrize("writes", cases(4, 3, *range(5, 10)))
+@pytest.mark.parametrize("writes", cases(4, 3, 7))
 def test_counts_are_those_of_the_ledger_though_a_write_failed(weeks, writes):
     weeks.begin(order=USERS, batch=3)
     weeks.week(order=USERS, fault=(AWAY, writes))
@@ -112,12 +112,6 @@ def test_a_wrong_file_rejects_nobody(weeks):
     weeks.week(order=PEOPLE, late=600)
     weeks.send(place=0, is_file_wrong=True)
     weeks.send(place=0)
-
-
-def test_an_earlier_address_is_taken_off(weeks):
-    weeks.begin(order=USERS)
-    weeks.move(place=0, domain="two.example")
-    weeks.week(order=USERS)
 
 
 def test_an_earlier_address_is_taken_off_though_a_week_was_lost(weeks):
@@ -142,7 +136,7 @@ def test_a_destination_of_another_name_is_another_list(weeks):
 
 @pytest.mark.parametrize(
     ("removes", "is_folder_broken"),
-    cases((False, True), (False, False), (True, False), (True, True)),
+    cases((False, True), (True, False)),
 )
 def test_forgetting_names_the_receivers_that_have_somebody(
     weeks, removes, is_folder_broken
@@ -254,7 +248,7 @@ def test_who_was_held_out_stays_so_with_another_address_and_browser(weeks, domai
 
 @pytest.mark.parametrize(
     ("what", "trouble"),
-    cases(("suppress", LOST), ("suppress", BUSY), ("forget", LOST), ("forget", BUSY)),
+    cases(("suppress", LOST), ("forget", BUSY)),
 )
 def test_who_may_have_been_added_by_a_lost_try_is_taken_off(weeks, what, trouble):
     """Defect: the first try had arrived, and nobody took the user off the list."""
@@ -268,6 +262,7 @@ def test_a_user_rejected_after_a_lost_try_is_taken_off(weeks):
     weeks.week(order=PEOPLE[4:], script=[])
 
 
+@pytest.mark.long
 def test_a_user_rejected_by_another_file_after_a_lost_try_is_taken_off(weeks):
     """The file was corrected between the tries, so the second one has another key."""
     weeks.begin(order=PEOPLE, batch=20, script=[LOST] * 8, top=4)
@@ -285,7 +280,7 @@ def test_an_older_delivery_overwrites_nothing(weeks):
     weeks.week(order=PEOPLE)
 
 
-@pytest.mark.parametrize("trouble", cases(PARTLY, "", REFUSES))
+@pytest.mark.parametrize("trouble", cases(PARTLY, REFUSES))
 def test_what_google_says_a_day_later_is_what_happened(weeks, trouble):
     """Defect: who stayed on the list of a removal in part counted as removed."""
     weeks.begin(order=PEOPLE, by=EVENTS, top=4, batch=20, takes_long=30)
@@ -293,7 +288,7 @@ def test_what_google_says_a_day_later_is_what_happened(weeks, trouble):
     weeks.week(order=PEOPLE[::-1])
 
 
-@pytest.mark.parametrize("steps", cases(60, 40, 90))
+@pytest.mark.parametrize("steps", cases(60, 40))
 def test_a_killed_delivery_is_gone_on_with(weeks, steps):
     """Nobody is lost, and each request that comes again has its key."""
     weeks.begin(order=USERS, batch=3, control="20%")
@@ -322,6 +317,7 @@ def test_a_request_of_a_corrected_file_has_another_key(weeks):
     weeks.send(place=0)
 
 
+@pytest.mark.long
 def test_a_receiver_that_is_down_is_tried_again(weeks):
     weeks.begin(order=USERS)
     weeks.late_week(order=USERS, down=15)
@@ -341,6 +337,7 @@ def test_who_is_added_by_one_browser_is_not_taken_off_by_another(weeks):
     weeks.send(place=0, order=["u9", "u4", "u6", "u0"], change="removes")
 
 
+@pytest.mark.long
 def test_whose_removal_is_rejected_stays_in_the_ledger_by_that_address(weeks):
     weeks.begin(
         order=["u7", "u9", "u3", "u1", "u2", "u5", "u0", "u6", "u8", "u4"],
@@ -393,7 +390,8 @@ def test_what_was_taken_before_does_not_vouch_for_the_file(weeks):
     weeks.send(place=0)
 
 
-@pytest.mark.parametrize("writes", cases(8, 7, 9))
+@pytest.mark.long
+@pytest.mark.parametrize("writes", [8, 9])
 def test_a_request_that_was_under_way_does_not_vouch_for_the_file(weeks, writes):
     weeks.begin(order=PEOPLE, top=4, batch=1)
     weeks.send(place=0, order=PEOPLE[4:], fault=(AWAY, writes))

@@ -41,9 +41,9 @@ def site(tmp_path_factory) -> Iterator[Site]:
 @pytest.mark.timeout(1800)
 def test_weeks_keep_what_people_are_promised(site):
     Weeks.site = site
-    is_deep = settings().max_examples >= 100
+    is_deep = settings().max_examples >= 50
     is_hunt = settings.get_current_profile_name() == "hunt"
-    examples = 10 if is_deep else 2
+    examples = 5 if is_deep else 2
     chosen = settings(
         max_examples=settings().max_examples if is_hunt else examples,
         stateful_step_count=12 if is_deep else 5,

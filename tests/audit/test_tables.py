@@ -87,12 +87,12 @@ def test_any_table_ends_in_a_report_or_in_an_error(tmp_path):
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_many_tables_end_in_a_report_or_in_an_error(tmp_path):
-    ends = [try_drawn(seed, tmp_path) for seed in seeds(2_000)]
+    ends = [try_drawn(seed, tmp_path) for seed in seeds(400)]
 
     assert ends.count("tried") > len(ends) // 3
 
 
-@pytest.mark.parametrize("seed", range(9))
+@pytest.mark.parametrize("seed", range(5))
 def test_rows_to_score_are_read_alike_in_any_order_and_file(tmp_path, seed):
     drawn = tables.table(seed)
     frame = drawn.frame.assign(month=drawn.frame["month"].str.replace("2025", "2026"))
@@ -197,11 +197,10 @@ def test_an_experiment_says_the_same_in_any_order_and_of_any_name(tmp_path, seed
     assert all(numbers(frame, form) == as_is for form in FORMS)
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_an_experiment_says_the_same_of_a_column_in_another_unit(seed):
+def test_an_experiment_says_the_same_of_a_column_in_another_unit():
     """Defect: discounts of 0 to 0.3 were one group, and in percent they were four."""
-    random = np.random.default_rng(seed)
-    frame = tables.campaign(seed, users=6_000)
+    random = np.random.default_rng(0)
+    frame = tables.campaign(0, users=6_000)
     discount = random.choice([0, 0.125, 0.25, 0.375], len(frame))
     is_moved = (frame["mail"] == "spring") & (discount == 0.375)
     bought = frame["bought"].mask(is_moved & (random.random(len(frame)) < 0.3), 1)

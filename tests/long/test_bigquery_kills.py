@@ -1,5 +1,5 @@
 """
-BigQuery on this machine, ended by SIGKILL two hundred times in the middle of calls.
+BigQuery on this machine, ended by SIGKILL eighty times in the middle of calls.
 
 Clients append, commit streams, load files and run scripts all the time. What fails is
 sent again with the id that it had, as Google's clients do. Nothing that was answered is
@@ -33,7 +33,7 @@ from tests.support.bigquery import DATASET, PROJECT, Server
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 
-KILLS = 200
+KILLS = 80
 ROWS = 50
 BOUNDARY = "a-boundary"
 FIELDS = [bigquery.SchemaField("id", "STRING"), bigquery.SchemaField("n", "INTEGER")]
@@ -192,7 +192,7 @@ class Clients:
         return bool(self.until_answered(is_done))
 
 
-def test_two_hundred_kills_lose_nothing_and_double_nothing(tmp_path):
+def test_eighty_kills_lose_nothing_and_double_nothing(tmp_path):
     chance = random.Random(KILLS)
     tables = ("appended", "committed", "loaded", "newest", "whole", "parts")
     in_calls = 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hmac
 import json
-from datetime import timedelta
 
 import numpy as np
 import pytest
@@ -13,13 +12,12 @@ from msgspec import structs
 from local.receiver import Receiver
 from propensity.audience import run
 from propensity.audience.control import KEY, Control
-from propensity.audience.declared import MOST_USERS, Declared, DeclaredAudience
+from propensity.audience.declared import DeclaredAudience
 from propensity.audience.delivery import account
 from propensity.audience.destinations.google import hashed_email
 from propensity.audience.destinations.values import coarsest, known_as
 from propensity.audience.members import Member
 from propensity.audience.requests import MAYBE_ARRIVED
-from propensity.audience.stopping import listed
 from propensity.errors import RequestError, UseCaseError
 from propensity.registry.deployment import open_deployment
 from propensity.tables.audiences import AUDIENCE_LIFT, AUDIENCE_MEMBERS
@@ -187,37 +185,6 @@ def test_an_audience_may_have_the_name_of_a_statement(deployment, tmp_path, name
     assert done["members"] == 100
 
 
-def test_who_has_the_address_of_somebody_held_out_is_held_out_and_nobody_else(
-    deployment, tmp_path
-):
-    """Though the audience's statement has a row of the address without a user."""
-    (tmp_path / "winback.sql").write_text(
-        """
-        SELECT
-          user_id,
-          IF(user_id IN ('u198', 'u199'), 'ana@x.example', user_id) AS email
-        FROM publication
-        UNION ALL
-        SELECT NULL, 'ana@x.example'
-        """
-    )
-    held_out = {"use_case": "ga4_value", "audience": "other", "as_of": MONDAY}
-    held_out |= {"user_id": "u199", "probability": 0.5, "is_control": True}
-    deployment.append(AUDIENCE_MEMBERS, {**held_out, "control_group": "all"})
-    send(
-        deployment,
-        tmp_path,
-        destination="bucket",
-        top=10,
-        control="0.01%",
-        control_by="email",
-        control_group="all",
-    )
-
-    assert members_of(deployment, is_control=True) == {"u198", "u199"}
-    assert len(members_of(deployment, is_control=False)) == 8
-
-
 @pytest.mark.parametrize("published", ["u199", "u001"])
 def test_who_is_held_out_between_two_tries_is_not_in_the_second(
     deployment, crm, published
@@ -250,32 +217,6 @@ def test_who_is_held_out_between_two_tries_is_not_in_the_second(
     assert "u198" in tried[0]
     assert not {"u198", "u199"} & tried[-1]
     assert done["tallies"]["add"]["rejected"] == {MAYBE_ARRIVED: 2}
-
-
-def test_whom_an_earlier_delivery_may_have_sent_is_not_said_to_be_unsent(
-    deployment, crm
-):
-    """So they stay on the list, and are taken off by the next date."""
-    held_out = {"use_case": "ga4_value", "audience": "other", "as_of": MONDAY}
-    held_out |= {"user_id": "u198", "probability": 0.5, "is_control": True}
-    best = {"top": 2, "control": "0%", "control_group": "all"}
-
-    class Growing(Receiver):
-        def take(self, *request):
-            if not self.users:
-                row = {**held_out, "control_group": "all"}
-                deployment.append(AUDIENCE_MEMBERS, row)
-                deployment.clock.advance(3_600)
-            return super().take(*request)
-
-    with Playing(always=(403, {}, {})) as closed, Growing() as receiver:
-        send(deployment, crm(closed, batch=1), **best)
-        done = send(deployment, crm(receiver, batch=1), **best)
-    with open_deployment() as opened_run:
-        [listing] = listed(opened_run)
-
-    assert done["tallies"]["add"]["rejected"] == {MAYBE_ARRIVED: 1}
-    assert listing.users == 2
 
 
 KEY_OF_ZEROS = bytes(32)
@@ -343,12 +284,6 @@ class TestMembers:
 
         assert len(rows) == 100
         assert 75 < sum(row["is_explored"] for row in rows) < 100
-
-    def test_members_of_a_budget_are_a_thousand_million_at_most(self):
-        """Of a larger one nobody could be read."""
-        rule = Declared(destination="bucket", budget=1e300, cost_per_contact=1e-300)
-
-        assert rule.paid_for == MOST_USERS
 
     @pytest.mark.parametrize("pays_for", [1, 9])
     def test_members_of_a_budget_end_with_the_last_who_is_paid_for(
@@ -467,34 +402,6 @@ class TestPlan:
         ]
         for decile, part in zip(deciles, parts, strict=False):
             assert decile["conversions"] == pytest.approx(part.sum())
-
-    def test_newcomers_are_counted_once_a_week(self, deployment):
-        """A daily audience reads the scores of thirteen weeks on its first day of the
-        week; a person's preview, or another rule, counts again."""
-        lower = {user: chance * 0.8 for user, chance in PROBABILITIES.items()}
-        days = [
-            MONDAY - WEEK,
-            MONDAY,
-            MONDAY + timedelta(1),
-            MONDAY + timedelta(2),
-            MONDAY + WEEK,
-        ]
-        for day, scores in zip(
-            days, [lower, PROBABILITIES, lower, PROBABILITIES, lower], strict=True
-        ):
-            publish(deployment.warehouse, day, scores)
-        rule = {"top": None, "threshold": 0.38}
-        counted = []
-        for day in days[1:]:
-            named = winback(**rule)
-            act(deployment, run.send, named, until=day)
-            [stored] = deployment.rows(
-                f"SELECT * FROM ma_audience_plans WHERE as_of = DATE '{day}'"
-            )
-            counted.append(stored["new_members_a_week"])
-
-        assert counted[0] == counted[1] == counted[2] == 38
-        assert counted[3] != 38
 
     def test_without_a_cost_or_amounts_no_uplift_pays(self, deployment, shop):
         free = preview(shop, margin=0.4)["deciles"][0]

@@ -14,21 +14,18 @@ import pytest
 from commands.cli import main
 from local.receiver import Receiver
 from offline import forget, receivers, stopping
-from propensity import usecases
 from propensity.audience import declared, requests, run
 from propensity.audience.destinations import kinds
-from propensity.audience.requests import HELD_OUT
 from propensity.audience.stopping import listed
 from propensity.cli.answers import Exit
 from propensity.errors import (
     AudienceStopped,
     Conflict,
-    PropensityError,
     RequestError,
 )
 from propensity.registry.deployment import open_deployment
 from propensity.settings import Settings
-from propensity.tables.audiences import AUDIENCE_MEMBERS, AUDIENCE_REQUESTS
+from propensity.tables.audiences import AUDIENCE_MEMBERS
 from tests.propensity.audience.conftest import (
     MONDAY,
     START,
@@ -60,21 +57,6 @@ def test_a_preview_counts_what_is_sent_afterwards(deployment):
     delivery = send(deployment)
     assert delivery["tallies"]["add"]["sent"] == preview["treated"]
     assert delivery["held_out"] == preview["held_out"]
-
-
-def test_a_delivery_takes_users_off_a_list_before_it_adds_others(deployment, crm):
-    with Receiver() as receiver:
-        to = crm(receiver, remove=True)
-        send(deployment, to, **BEST)
-        next_week(deployment, {"u199": 0.3, "u002": 0.2})
-        before = len(receiver.users)
-        delivery = send(deployment, to, **BEST)
-
-    actions = [action for action, _ in [*receiver.users][before:]]
-    assert actions == sorted(actions, reverse=True)
-    assert delivery["tallies"]["remove"]["accepted"] == 9
-    assert receiver.users["add", "u199"] == 2
-    assert ("remove", "u199") not in receiver.users
 
 
 def test_an_audience_of_nobody_needs_a_permission(deployment, crm):
@@ -171,33 +153,6 @@ def test_members_are_those_of_one_choice(deployment, crm):
         assert (row["attributes"] is None) == row["is_control"]
 
 
-ENDED = {
-    "the session": lambda session: session.end(),
-    "its table": lambda session: session.execute("DROP TABLE chosen"),
-}
-
-
-@pytest.mark.parametrize("gone", ENDED)
-def test_a_choice_that_is_lost_stores_nothing(deployment, monkeypatch, gone):
-    """But the plan, which comes first. The next delivery chooses anew."""
-    store = run.store
-
-    def lost(session: Any, audience: Any) -> Any:
-        ENDED[gone](session)
-        return store(session, audience)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(run, "store", lost)
-        with pytest.raises(PropensityError) as raised:
-            send(deployment)
-    left = deployment.rows("SELECT * FROM ma_audience_members")
-
-    assert left == ledger(deployment) == []
-    assert len(deployment.rows("SELECT * FROM ma_audience_plans")) == 1
-    assert raised.value.retryable == (gone == "the session")
-    assert send(deployment)["failure"] == ""
-
-
 def test_members_that_another_run_has_chosen_stay(deployment, monkeypatch):
     """One of two runs at once has lost its lease, and sends nobody."""
     store = run.store
@@ -214,32 +169,6 @@ def test_members_that_another_run_has_chosen_stay(deployment, monkeypatch):
 
     assert members_of(deployment, is_control=False) == {"u1"}
     assert ledger(deployment) == []
-
-
-@pytest.mark.parametrize("left", ["user_id != 'u199'", "FALSE"])
-def test_users_who_left_the_sql_are_not_sent_later(deployment, crm, left):
-    """They may have withdrawn a consent for mail. Where nobody is left, the file's
-    columns are known all the same, and no user stays pending."""
-    with Playing(None, None, None, always=CLOSED) as receiver:
-        folder = crm(receiver)
-        file = folder / "destinations" / "crm.toml"
-        file.write_text(file.read_text().replace("{probability}", "{email}"))
-        sql = folder / "winback.sql"
-        text = "SELECT user_id, 'a@x.example' AS email FROM publication"
-        sql.write_text(text)
-        assert "403" in send(deployment, folder, control="0%")["failure"]
-        deployment.clock.advance(3 * 86_400)
-        sql.write_text(f"{text} WHERE {left}")
-        receiver.always = None
-        delivery = send(deployment, folder, control="0%")
-
-    rows = ledger(deployment)
-    rejected = {row["user_id"] for row in rows if row["status"] == "rejected"}
-    assert (delivery["failure"], delivery["pending"]) == ("", 0)
-    assert ("add", "u199") not in receiver.users
-    assert "u199" in rejected
-    # The answer counts whom the ledger rejects.
-    assert sum(delivery["tallies"]["add"]["rejected"].values()) == len(rejected)
 
 
 def test_a_receiver_that_does_not_answer_is_tried_eight_times(deployment, crm):
@@ -476,89 +405,6 @@ def test_the_last_user_is_rejected_if_others_were_taken_before(deployment, crm, 
     assert second["tallies"]["add"]["rejected"] == {"status 422": 1}
 
 
-@pytest.mark.parametrize(
-    "row", [{"as_of": MONDAY - timedelta(days=7)}, {"may_have_arrived": True}]
-)
-def test_what_was_said_before_does_not_vouch_for_the_file(deployment, crm, row):
-    """It may have changed since the last date. And a receiver that knows a key says
-    what it said, whatever it wants by now."""
-    log(deployment, "u199", status="accepted", **row)
-    with Playing(always=(422, {}, {})) as receiver:
-        for _ in range(2):
-            delivery = send(deployment, crm(receiver), top=5, control="0%")
-
-    assert "accepted nobody" in delivery["failure"]
-    assert delivery["tallies"]["add"]["rejected"] == {}
-
-
-def test_what_is_answered_late_was_said_of_the_request_s_moment(deployment, crm):
-    """A delivery that slept meanwhile says nothing newer than the one after it."""
-
-    class Slow(Receiver):
-        def take(self, *request):
-            deployment.clock.advance(60)
-            return super().take(*request)
-
-    with Slow() as receiver:
-        send(deployment, crm(receiver), top=1, control="0%")
-
-    assert {row["recorded_at"] for row in ledger(deployment)} == {START}
-
-
-def test_who_is_newly_held_out_is_recorded_though_no_request_had_them(deployment, crm):
-    """Otherwise nobody knew why a member was not sent."""
-    chosen = {"top": 10, "control": "0%", "control_group": "all"}
-    with Receiver() as receiver:
-        folder = crm(receiver)
-        send(deployment, folder, **chosen)
-        deployment.empty_tables([AUDIENCE_REQUESTS])
-        held_out = {"use_case": "ga4_value", "audience": "other", "as_of": MONDAY}
-        held_out |= {"user_id": "u199", "probability": 0.5, "is_control": True}
-        deployment.append(AUDIENCE_MEMBERS, {**held_out, "control_group": "all"})
-        delivery = send(deployment, folder, **chosen)
-
-    assert delivery["tallies"]["add"]["rejected"] == {HELD_OUT: 1}
-
-
-@pytest.mark.parametrize(("address", "held"), [("'ana@x.example'", 2), ("NULL", 1)])
-def test_who_is_held_out_since_the_choice_is_not_sent_whatever_the_address(
-    deployment, crm, address, held
-):
-    """Nor who has the same address by now."""
-    chosen = {"top": 10, "control": "0%", "control_group": "all", "control_by": "email"}
-    sql = "SELECT user_id, IF(user_id >= '{first}', {address}, user_id) AS email"
-    with Playing(always=CLOSED) as receiver:
-        folder = crm(receiver)
-        file = folder / "winback.sql"
-        file.write_text(f"{sql.format(first='v', address=address)} FROM publication")
-        send(deployment, folder, **chosen)
-        held_out = {"use_case": "ga4_value", "audience": "other", "as_of": MONDAY}
-        held_out |= {"user_id": "u199", "probability": 0.5, "is_control": True}
-        deployment.append(AUDIENCE_MEMBERS, {**held_out, "control_group": "all"})
-        receiver.always = None
-        now = sql.format(first="u198", address=address)
-        file.write_text(f"{now} FROM publication")
-        seen = act(deployment, run.preview, winback(folder, **chosen))
-        send(deployment, folder, **chosen)
-
-    assert len(receiver.users) == seen["treated"] == 10 - held
-
-
-@pytest.mark.parametrize(
-    ("added", "address", "lists"),
-    [("pending", None, 1), ("accepted", None, 0), ("accepted", "another", 1)],
-)
-def test_who_was_added_before_the_removal_of_a_day_is_off(
-    deployment, added, address, lists
-):
-    """Unless a request waits, which is sent again after it, or by another address."""
-    log(deployment, status=added)
-    removal = {"action": "remove", "status": "accepted", "address": address}
-    log(deployment, **removal, recorded_at=START + timedelta(hours=1))
-    with open_deployment() as opened_run:
-        assert len(listed(opened_run)) == lists
-
-
 ALL = {f"u{number:03}": (number + 1) / 400 for number in range(200)}
 
 
@@ -689,41 +535,3 @@ def test_an_ending_of_what_there_never_was_fails(
 
     assert codes == [Exit.DONE, Exit.DONE]
     assert receiver.users["remove", "u199"] == 1
-
-
-def test_a_receiver_that_no_delivery_will_ask_is_for_a_person(folder):
-    """And one whose files are wrong is asked once they are right."""
-
-    def removal() -> str:
-        return receivers.removal_of(usecases.load("ga4_purchase"), "winback", "crm")
-
-    audience = folder / "winback.toml"
-    destination = folder / "destinations/crm.toml"
-    able = 'kind = "http"\nname = "crm"\n[remove]\n'
-    destination.write_text(able)
-    assert removal() == receivers.WAITS
-    text = audience.read_text()
-    audience.write_text("top = ten")
-    assert removal() == receivers.WAITS
-    audience.write_text(text.replace("crm", "bucket"))
-    assert removal() == receivers.ENDS
-    audience.unlink()
-    assert removal() == receivers.ENDS
-    for other in (able.replace("[remove]", ""), able.replace('"crm"', '"crm2"')):
-        destination.write_text(other)
-        assert removal() == receivers.BY_HAND
-    destination.unlink()
-    assert removal() == receivers.BY_HAND
-
-
-def test_a_ledger_without_members_says_whether_there_is_the_audience(
-    deployment, folder, capsys
-):
-    names = ("winback", "nobody")
-    statuses = [deployment.command("audience", "ledger", name) for name in names]
-    said = capsys.readouterr().err
-
-    assert statuses == [1, 1]
-    assert "winback has no members yet" in said
-    assert "audience send winback" in said
-    assert "has no audience 'nobody'" in said

@@ -10,23 +10,18 @@ import pytest
 from commands.cli import main
 from local.receiver import Receiver
 from offline import forget
-from propensity.audience import run
 from propensity.errors import RequestError
 from propensity.settings import Settings
 from propensity.tables.audiences import AUDIENCE_MEMBERS
 from tests.propensity.audience.conftest import (
-    act,
     ledger,
-    members_of,
     next_week,
     send,
-    winback,
 )
 from tests.support.receivers import Playing
 
 ALL = {f"u{number:03}": (number + 1) / 400 for number in range(200)}
 CLOSED = 403, {}, {"error": "closed"}
-EMAILS = "SELECT user_id, CONCAT(user_id, '@x.example') AS email FROM publication"
 
 
 def by_email(folder: Path) -> Path:
@@ -104,28 +99,6 @@ def test_who_is_forgotten_is_taken_off_by_the_next_delivery(deployment, crm):
     assert last["left"] == 0
 
 
-def test_a_date_of_the_control_group_alone_takes_off_who_has_left(deployment, crm):
-    """No stored member has columns then, and the file is not said to name a wrong
-    one."""
-    half = {"control": "50%", "top": 40}
-    with Playing() as receiver:
-        folder = by_email(crm(receiver, remove=True))
-        (folder / "winback.sql").write_text(EMAILS)
-        send(deployment, folder, **half)
-        listed = {user for _, user in receiver.users}
-        held_out = members_of(deployment, is_control=True)
-        next_week(deployment, dict.fromkeys(held_out, 0.9))
-        receiver.always = CLOSED
-        assert send(deployment, folder, **half)["failure"]
-        receiver.always = None
-        act(deployment, run.preview, winback(folder, **half))
-        done = send(deployment, folder, **half)
-        again = send(deployment, folder, **half)
-
-    assert done["failure"] == again["failure"] == ""
-    assert done["tallies"]["remove"]["accepted"] == len(listed)
-
-
 def test_a_user_is_taken_off_with_what_the_list_was_last_sent(deployment, crm):
     """A receiver may find them by any of it."""
     best = {"top": 1, "control": "0%"}
@@ -146,21 +119,6 @@ def test_a_user_is_taken_off_with_what_the_list_was_last_sent(deployment, crm):
     assert json.loads(removed)["users"] == [{"id": "u199", "p": "Köln"}]
 
 
-@pytest.mark.parametrize("email", ["[email]", "STRUCT(email AS mail)"])
-def test_a_user_who_is_known_by_a_list_or_a_struct_is_taken_off(deployment, crm, email):
-    """One who is treated is no other with the same address."""
-    best = {"top": 2, "control": "0%"}
-    with Receiver() as receiver:
-        folder = by_email(crm(receiver, remove=True))
-        sql = f"SELECT user_id, {email} AS email FROM ({EMAILS})"
-        (folder / "winback.sql").write_text(sql)
-        send(deployment, folder, **best)
-        next_week(deployment, {"u199": 0.5, "u001": 0.4})
-        done = send(deployment, folder, **best)
-
-    assert done["tallies"]["remove"]["accepted"] == 1
-
-
 def test_who_is_treated_stays_though_earlier_members_are_not_stored(deployment, crm):
     """Their retention may be shorter than that of the lists."""
     best = {"top": 2, "control": "0%"}
@@ -173,23 +131,6 @@ def test_who_is_treated_stays_though_earlier_members_are_not_stored(deployment, 
 
     assert ("remove", "u199") not in receiver.users
     assert done["tallies"]["remove"]["sent"] == 1
-
-
-def test_why_a_user_was_refused_is_known_of_the_next_request_too(deployment, crm):
-    """The file was corrected, so it is another request, and is tried last again."""
-    best = {"top": 1, "control": "0%"}
-    with Playing(always=(422, {}, {})) as receiver:
-        folder = crm(receiver)
-        send(deployment, folder, **best)
-        file = folder / "destinations" / "crm.toml"
-        file.write_text(file.read_text().replace("p =", "chance ="))
-        receiver.always = (503, {}, {})
-        deployment.clock.advance(900)
-        send(deployment, folder, **best)
-    rows = deployment.rows("SELECT request FROM ma_audience_requests")
-
-    assert len({row["request"] for row in rows}) == 2
-    assert [row["reason"] for row in ledger(deployment)] == ["status 422"]
 
 
 def test_an_audience_that_was_ended_waits_for_the_next_predictions(deployment, crm):
@@ -243,14 +184,3 @@ def test_a_user_without_an_address_is_rejected_and_stops_nobody(deployment, crm,
     assert done["tallies"]["add"]["rejected"] == {"no email": 2}
     assert rows["u199"] == rows["u197"] == "rejected"
     assert len(receiver.users) == 8
-
-
-def test_a_user_without_an_address_does_not_vouch_for_the_file(deployment, crm):
-    """A receiver that takes nobody stops a delivery, and the others stay pending."""
-    with Playing(always=(422, {}, {})) as receiver:
-        folder = by_email(crm(receiver, batch=1))
-        (folder / "winback.sql").write_text(NAMELESS)
-        done = send(deployment, folder, top=2, control="0%")
-
-    assert "accepted nobody" in done["failure"]
-    assert done["pending"] == 1

@@ -10,14 +10,10 @@ from propensity import usecases
 from propensity.audience import run
 from propensity.audience.declared import load_audience
 from propensity.audience.programme import apart
-from propensity.errors import RequestError
 from propensity.registry.deployment import open_deployment
 from tests.propensity.audience.conftest import (
     MONDAY,
     USERS,
-    WEEK,
-    members_of,
-    next_week,
 )
 from tests.support import own_use_cases
 from tests.support.rows import publish
@@ -97,23 +93,3 @@ def test_other_users_are_no_reason_to_warn(deployment, declare, setting, propert
         declare("other", "top")
 
     assert "may contact" not in warnings(deployment, CASES[0], "best")
-
-
-def test_a_new_file_stops_no_audience_that_runs(deployment, declare):
-    """Such as an audience of the same name in another use case, which nobody has sent.
-    The new one is refused, and the users of the group are the same in both."""
-    declare(CASES[0], "winback")
-    act(deployment, run.send, CASES[0], "winback")
-    declare(CASES[1], "winback", control="50%")
-    next_week(deployment, SCORES)
-
-    assert act(deployment, run.send, CASES[0], "winback").accepted > 0
-    publish(deployment.warehouse, MONDAY + WEEK, SCORES, use_case=CASES[1])
-    with pytest.raises(RequestError, match="share the control group winback"):
-        act(deployment, run.send, CASES[1], "winback")
-    declare(CASES[1], "winback")
-    act(deployment, run.send, CASES[1], "winback")
-    assert not (
-        members_of(deployment, MONDAY + WEEK, is_control=True)
-        & members_of(deployment, MONDAY + WEEK, is_control=False)
-    )

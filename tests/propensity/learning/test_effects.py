@@ -6,13 +6,11 @@ import numpy as np
 import pytest
 
 from propensity.learning.effects import (
-    Effects,
     Experiment,
     effects,
     model_of,
-    users_needed,
 )
-from propensity.measures.intervals import NORMAL, Difference
+from propensity.measures.intervals import NORMAL
 from propensity.models.groups import GroupEffects
 
 
@@ -71,19 +69,6 @@ def test_who_reacts_is_contacted_first_whatever_the_form(added):
     assert true[np.argsort(-later)[:2_400]].mean() - true.mean() > 0.6 * best
 
 
-def test_each_fold_contributes_its_own_best():
-    """Levels of two folds cannot be compared: each was learned without the other."""
-    estimated = Effects(
-        fold=np.array([0, 0, 1, 1]),
-        expected=np.zeros(4),
-        effect=np.array([0.9, 0.8, 0.2, 0.1]),
-        by_fold=np.zeros((2, 4)),
-        added=np.array([1.0, 0.0, 1.0, 0.0]),
-    )
-
-    assert list(estimated.curve(estimated.effect, np.array([0.5, 1.0]))) == [0.5, 0.5]
-
-
 def test_a_group_between_two_values_is_found_and_its_effect_is_shrunk():
     random = np.random.default_rng(0)
     features = random.normal(size=(4_000, 3))
@@ -92,21 +77,3 @@ def test_a_group_between_two_values_is_found_and_its_effect_is_shrunk():
     expected = learned.predict(features)
 
     assert 0.6 < expected[in_group].mean() - expected[~in_group].mean() < 1
-
-
-def test_a_gain_of_nearly_nothing_takes_no_number_of_users():
-    """It would be larger than anybody has."""
-    assert users_needed(Difference(1e-15, -0.01, 0.01), 10_000) is None
-
-
-def test_every_estimator_that_draws_has_a_seed():
-    """Defect: trees of many users drew their bins anew each time."""
-    drawn = experiment(1_000, line, seed=1)
-    model = model_of(drawn, effects(drawn))
-    unseeded = []
-    for each in (model.outcome, model.effect):
-        for name, value in each.get_params().items():
-            if name.endswith("random_state") and value is None:
-                unseeded.append(name)
-
-    assert not unseeded

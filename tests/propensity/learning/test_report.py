@@ -169,15 +169,6 @@ def test_a_week_has_its_figures_its_kinds_and_what_contacting_brought():
     assert "All outcomes are the same" in words(page(one_class))
 
 
-def test_good_news_is_green_and_what_is_undecided_grey():
-    """A profit that may be chance is no warning."""
-    for verdict, colour in (("helps", "good"), ("open", "open"), ("harms", "wait")):
-        uplift = {**UPLIFT, "verdict": verdict, "brought": "Contacting brought 5 USD."}
-        said = f'<div class="verdict {colour}"><p><b>{UPLIFT["audience"]}.</b>'
-
-        assert said in page(row(2), uplifts=[uplift])
-
-
 def test_a_page_of_a_week_has_one_verdict():
     """By the range that was published of its users. Revenue is told with its range;
     a week is not judged without one."""

@@ -47,7 +47,7 @@ USE_CASE = replace(
 FIRST_DAY = AS_OF - 13 * DAY
 DAYS = [FIRST_DAY + n * DAY for n in range(20)]
 HOUR_US = 3_600_000_000
-IS_DEEP = settings().max_examples >= 100
+IS_DEEP = settings().max_examples >= 50
 USER_COLUMNS = ("user_pseudo_id", "user_id", "person")
 EVENT_NAMES = frozenset({"purchase", "refund"})
 MODIFIED = datetime(2026, 3, 1, tzinfo=UTC)

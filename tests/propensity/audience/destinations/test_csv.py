@@ -329,21 +329,6 @@ def test_a_preview_warns_of_browsers_that_go_to_people(
     assert words in str(json.loads(capsys.readouterr().out)["warnings"])
 
 
-def test_a_preview_warns_of_another_control_group(page, capsys):
-    """A second audience would spoil the result of the first."""
-    for name, group in (("winback", "mail"), ("spring", "mail"), ("loyal", "loyal")):
-        entries = f'destination = "csv"\ntop = 10\ncontrol_group = "{group}"\n'
-        (page / f"{name}.toml").write_text(entries)
-    command("preview", "winback", "--json")
-
-    [warning] = json.loads(capsys.readouterr().out)["warnings"]
-    assert "the control group of loyal, which" in warning
-    # The statement that it prints is the way out.
-    (page / "winback.sql").write_text(warning.partition("\n\n")[2])
-    command("preview", "winback", "--json")
-    assert json.loads(capsys.readouterr().out)["warnings"] == []
-
-
 def test_a_preview_says_that_a_model_cannot_rank(deployment, page, capsys):
     """ "The best 500" of customers who are all alike are a draw."""
     alike = {f"u{n:03}": 0.003 + n / 1e7 for n in range(USERS)}

@@ -146,12 +146,6 @@ class TestHttp:
         [body] = receiver.bodies.values()
         assert b'"paid":12345678901234567.89' in body
 
-    def test_an_http_destination_names_no_secret_in_a_wrong_place(self, read):
-        with pytest.raises(UseCaseError, match="Use one of") as raised:
-            read(toml(SIMPLE | {"method": "${CRM_TOKEN}"}))
-
-        assert SECRET not in raised.value.message
-
     @pytest.mark.parametrize(
         "secret", ["a key", "schl\u00fcssel", "50%", "a#b", "a&b=c", "a+b"]
     )

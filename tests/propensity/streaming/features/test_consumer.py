@@ -117,13 +117,3 @@ async def test_a_refused_message_of_a_suppressed_user_is_not_stored(data):
     assert await lettered(consumer, Message(data, "m"), NOBODY)
     assert await lettered(consumer, Message(data, "m"), LISTED) is None
     assert await lettered(consumer, Message(b"{}", "m", {"u": "ana"}), LISTED) is None
-
-
-async def test_a_message_of_very_many_words_leaves_its_size():
-    """To look for somebody in it would take seconds."""
-    words = "".join(f"{n}/" for n in range(2**19))
-    data = json.dumps({"user_id": "ana", "x": words}).encode()
-    consumer = stream_of(Log())
-
-    letter = await lettered(consumer, Message(data, "m"), LISTED)
-    assert (letter["raw"], letter["raw_size"]) == (None, len(data))

@@ -205,19 +205,6 @@ def test_a_column_far_above_all_others_is_named():
     assert "none found; but later alone ranks at 0.9" in look.lines[2]
 
 
-def test_texts_that_are_not_read_are_named_where_nothing_is_told():
-    """And a long list of columns is six names and a number."""
-    frame = customers(75)
-    random = np.random.default_rng(1)
-    churned = np.where(random.random(len(frame)) < 0.2, "yes", "no")
-    more = {f"n{n}": random.random(len(frame)) for n in range(20)}
-    look = try_table(frame.assign(churned=churned, **more), **QUICK)
-
-    assert "by the columns that were read: note is a text" in look.lines[4]
-    assert "number: visits, n0, n1, n2, n3, n4, … (21 in all)" in look.lines[1]
-    assert "rows drawn at random" not in look.lines[3]
-
-
 def test_a_wrong_value_is_refused_with_its_row():
     """In one line, with what to do."""
     for column, row, value, problem in (
@@ -299,13 +286,6 @@ def test_several_times_can_be_the_test_set():
     assert len({*tested}) == 3
     assert "tested on 2025-06 to 2025-08, 450 rows" in look.lines[0]
     assert "--test-times 7 leaves too few" in refused(customers(), test_times=7).problem
-
-
-def test_an_outcome_is_called_what_somebody_calls_it():
-    """They have churned, and not "churned = yes"."""
-    look = try_table(customers(), **NAMES, title="churned")
-
-    assert look.lines[4].startswith("Use      Of the top 10%, 86.7% churned: ")
 
 
 def test_candidates_may_be_of_any_library():

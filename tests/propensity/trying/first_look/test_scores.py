@@ -46,30 +46,6 @@ def test_the_list_has_everybody_whose_outcome_is_open(look):
     assert churned[listed["customer"].head(15)].mean() > 2 * churned.mean()
 
 
-def test_other_rows_are_read_as_the_table_was(look):
-    """A row alone does not tell which number is the day, or what its comma means. Of a
-    user's rows the newest counts."""
-    frame = as_people_write(still_open(customers())).drop(columns="churned")
-    newest = frame[frame["month"] == NEWEST]
-    listed = look.scores().set_index("customer")["probability"]
-    of_all = look.scores(frame).set_index("customer")["probability"]
-    assert of_all.sort_index().equals(listed.sort_index())
-    for customer in ("c0", "c149"):
-        other = newest[newest["customer"] == customer]
-        [probability] = look.scores(other)["probability"]
-        assert probability == listed[customer]
-
-
-def test_categories_of_numbers_are_the_same_with_gaps():
-    """1 is not 1.0 in a column with a gap."""
-    frame = still_open(customers()).assign(region=np.arange(1_200) % 3)
-    read = read_table(frame, **NAMES, categories=["region"])
-    later = frame.tail(3).assign(region=[1, None, 2])
-
-    regions = RowsToScore.of(read, later).features["region"].to_pylist()
-    assert regions == ["1", None, "2"]
-
-
 def test_leaks_are_named_and_left_out_of_the_list():
     """A date after the row's time, a column that decides the label, and one that is
     filled once the outcome is known, which is empty in each row to score."""
