@@ -69,32 +69,19 @@ def propensity(installed, tmp_path) -> Callable[..., subprocess.CompletedProcess
     return run
 
 
-def test_uvx_runs_it_without_an_installation(wheel, tmp_path, monkeypatch):
-    """As ``uvx --from WHEEL propensity …``, which is this command."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("PROPENSITY_USE_CASES")
-    run = ("tool", "run", "--offline", "--python", sys.executable)
-    packages = ("--constraints", str(REQUIREMENTS), "--from", str(wheel))
-
-    uv(*run, *packages, "propensity", "usecase", "new", "shop_signup")
-    assert (tmp_path / "usecases" / "shop_signup" / "usecase.toml").exists()
-
-
 def test_a_table_is_tried_in_an_empty_home(propensity, installed, tmp_path):
-    """By the README's first command, and the cells for Colab and Kaggle as they stand.
-    What a wheel lacks is said with where it is."""
+    """By the README's first command; a use case is written beside it. What a wheel
+    lacks is said with where it is."""
     (tmp_path / ".venv").symlink_to(installed.parent)
     first = ".venv/bin/propensity " + TYPED.findall(text("README.md"))[0]
     environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
     printed = execute(["bash", "-c", first], cwd=tmp_path, env=environment).stdout
-    cells = [*blocks(PAGE, "python"), "print(look)"]
-    run = [installed / "python", "-c", RUNNER, json.dumps(cells)]
-    looked = execute(run, cwd=tmp_path).stdout
+    propensity("usecase", "new", "shop_signup")
     tried = propensity("try", "ga4_purchase", status=1).stderr
 
     assert worded(printed) == worded(blocks("README.md", "text")[0])
     assert (tmp_path / "try-churn.csv.html").exists()
-    assert looked.startswith("Table    1,080 rows")
+    assert (tmp_path / "usecases" / "shop_signup" / "usecase.toml").exists()
     assert "in a clone after `make setup`" in tried
 
 
@@ -112,7 +99,9 @@ def test_the_cells_of_the_notebooks_page_run_in_an_empty_environment(wheel, tmp_
     assert looked.startswith("Table    1,080 rows")
 
 
-@pytest.mark.parametrize("page", [PAGE, "docs/try-your-export.md"])
+@pytest.mark.parametrize(
+    "page", ["docs/try-your-export.md", pytest.param(PAGE, marks=pytest.mark.long)]
+)
 def test_an_export_is_tried_with_read_rights(propensity, emulated, tmp_path, page):
     """By the page's first command, where nothing names a project beside it. A shop with
     the columns and days of Google's sample stands for it. Whatever is not a reading or

@@ -7,18 +7,12 @@ consumers themselves, and what they gave the model is compared with what trainin
 
 from __future__ import annotations
 
-import shutil
 from collections import defaultdict
 from datetime import datetime, timedelta
 from typing import Any
 
-import pyarrow as pa
 import pytest
 
-from propensity import usecases
-from propensity.streaming.features.user_features import users_on_the_stream
-from propensity.tables.stream import STREAM_EVENTS
-from tests.support import own_use_cases
 from tests.support.constants import set_parameter
 from tests.support.exact import expected_features
 from tests.usecases.first_day_churn.conftest import (
@@ -199,31 +193,6 @@ def test_a_model_learns_from_moments_of_the_first_day(generated):
         passed = timedelta(microseconds=round(row[ELAPSED] * 3.6e9))
         exact = expected_features(events[row["user_id"]], cut_off=passed)
         assert {name: row[name] for name in TWELVE} == as_numbers(exact[row["user_id"]])
-
-
-def test_a_copy_of_the_folder_reads_its_own_rows(empty, tmp_path):
-    deployment = empty
-    with own_use_cases.in_folder(tmp_path / "usecases") as own:
-        shutil.copytree(USE_CASE.folder, own / "second_churn")
-        second = usecases.load("second_churn")
-        assert second.folder.parent == own
-    for user, name in (("ours", USE_CASE.name), ("theirs", "second_churn")):
-        events = [registration(user, REGISTERED), event(user, REGISTERED)]
-        rows = accepted(events, received_at=REGISTERED).to_pylist()
-        rows = [row | {"use_case": name} for row in rows]
-        deployment.store(pa.RecordBatch.from_pylist(rows, STREAM_EVENTS.arrow_schema()))
-
-    for use_case, user in ((USE_CASE, "ours"), (second, "theirs")):
-        today = use_case.window(deployment.settings, [AS_OF], today=AS_OF + 60 * DAY)
-        sampled = {**today, "maximum_rows": 100}
-        for name, window in (("features", today), ("training_rows", sampled)):
-            read = deployment.warehouse.rows(use_case.statement(name), window)
-            assert {row["user_id"] for row in read} == {user}, name
-        since = REGISTERED.date()
-        found = users_on_the_stream(
-            deployment.warehouse, use_case, {"ours", "theirs"}, first_event_day=since
-        )
-        assert [*found] == [user]
 
 
 def test_what_had_not_happened_is_left_out(empty, generated):
