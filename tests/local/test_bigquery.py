@@ -28,6 +28,7 @@ from google.cloud.bigquery_storage_v1 import types
 
 from local.processes import HOST
 from propensity.gcp.writes import metadata, request_of
+from tests.local.chunks import sent_twice
 from tests.support.bigquery import DATASET, PROJECT, Server
 
 # It is running for as long as anybody wants, and in C++ alone.
@@ -343,6 +344,28 @@ def test_a_large_load_comes_in_pieces(server, client):
     assert server.rows(
         "SELECT CAST(m AS STRING), EXTRACT(YEAR FROM at), l FROM lines"
     ) == [("0.1", 2026, ["x"])]
+
+
+def test_a_chunk_of_a_load_that_comes_again_is_stored_once(server, client):
+    """A client sends it again that lost the answer, to the last one, too."""
+    url = f"http://{HOST}:{server.port}/upload/bigquery/v2/projects/{PROJECT}/jobs"
+    fields = [{"name": "n", "type": "INTEGER"}]
+    loaded = {
+        "sourceFormat": "NEWLINE_DELIMITED_JSON",
+        "destinationTable": {"projectId": PROJECT, "datasetId": "d", "tableId": "t"},
+        "schema": {"fields": fields},
+    }
+    begun = requests.post(
+        f"{url}?uploadType=resumable",
+        json={"configuration": {"load": loaded}},
+        timeout=60,
+    )
+    answers = sent_twice(begun.headers["Location"], [b'{"n": 1}\n', b'{"n": 2}\n'])
+
+    assert [answer.status_code for answer in answers] == [308, 308, 200, 200]
+    jobs = {answer.json()["jobReference"]["jobId"] for answer in answers[2:]}
+    client.get_job(*jobs).result(retry=None)
+    assert server.rows("SELECT n FROM t ORDER BY n") == [(1,), (2,)]
 
 
 def test_a_wildcard_follows_its_tables(server, client):
