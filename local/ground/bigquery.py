@@ -27,7 +27,14 @@ from google.cloud import bigquery
 
 from local.ground.catalog import Catalog, Changes, now_ms
 from local.ground.database import CONFLICT, Database, translated_errors
-from local.ground.fields import answered, column_of, fields_of, type_of
+from local.ground.fields import (
+    IN_SQL,
+    answered,
+    column_of,
+    fields_of,
+    sql_types,
+    type_of,
+)
 from local.ground.sql import (
     LISTS,
     TYPES,
@@ -38,6 +45,7 @@ from local.ground.sql import (
     translated,
 )
 from local.ground.wildcards import Wildcards
+from offline.usecases import googlesql
 
 ABORT_SESSION = re.compile(r"\s*CALL\s+BQ\.ABORT_SESSION\(\)\s*;?\s*", re.IGNORECASE)
 COUNTED = ("insert", "delete", "update", "merge")
@@ -153,6 +161,8 @@ class BigQuery:
         storage: Where EXPORT DATA writes to: Google's client, or the ground's.
         folder: Holds a file for each project, which one process uses at a time; by
             default all is in memory.
+        asks_google: Whether a dry run asks Google's analyzer, which takes what DuckDB
+            takes for less.
 
     Attributes:
         changed: How often the rows of a table were changed, since this was opened.
@@ -165,13 +175,16 @@ class BigQuery:
         *,
         folder: Path | None = None,
         location: str = "US",
+        asks_google: bool = False,
     ) -> None:
         self.project = project
         self.location = location
+        self.asks_google = asks_google
         self.storage = storage
         self.changed = Counter[Path3]()
         self.catalog = Catalog()
         self._turn = threading.RLock()
+        self._google = threading.Lock()
         self._sessions: dict[str, Session] = {}
         self._numbers = itertools.count()
         self._answers: dict[Any, pa.Table] = {}
@@ -185,6 +198,11 @@ class BigQuery:
 
     def close(self) -> None:
         """Stay: another client of the same ground may be used."""
+
+    def start_google(self) -> None:
+        """Load Google's analyzer, so that the first dry run need not wait for it."""
+        with self._google:
+            googlesql.service()
 
     # -- copies -----------------------------------------------------------------------
 
@@ -610,6 +628,10 @@ class BigQuery:
         billed = max(10 * MIB, -(-processed // MIB) * MIB) if processed else 0
         with self._naming(cursor, tables):
             if config.dry_run:
+                if self.asks_google and len(script) == 1:
+                    # It answers one question at a time.
+                    with self._google:
+                        self._ask_google(sql, config.query_parameters, place)
                 described = pa.table({})
                 for statement in script:
                     self._prepare(cursor, statement)
@@ -628,6 +650,37 @@ class BigQuery:
                     self._answers.clear()
                 self._answers[asked] = table
         return Job(Rows(table, processed), processed, billed, changed)
+
+    def _ask_google(self, sql: str, parameters: Any, place: tuple[str, str]) -> None:
+        """Refuse what Google's analyzer refuses, where it knows all the tables."""
+        relations = {}
+        for name in googlesql.tables_of(sql):
+            columns = self._columns_in_sql(name, place)
+            if not columns:
+                # It is temporary, or missing, which a dry run says as well.
+                return
+            relations[name] = columns
+        given = {one.name: _type_in_sql(one) for one in parameters}
+        try:
+            googlesql.resolve(sql, relations, given)
+        except googlesql.Refused as error:
+            place_in_sql = f"[{error.line}:{error.column}]"
+            raise api.BadRequest(f"{error} at {place_in_sql}") from None
+
+    def _columns_in_sql(self, name: str, place: tuple[str, str]) -> dict[str, str]:
+        """Return the types of a table's columns; none of one that is not known."""
+        *dataset, table = name.split(".")
+        default = place[0] if place[0] else self.project, place[1]
+        whole = (*default[: 2 - len(dataset)], *dataset)
+        path = whole[0], whole[1], table
+        if path in self.catalog.tables:
+            return sql_types(self._fields(path))
+        columns: dict[str, str] = {}
+        if table.endswith("*") and path[:2] in self.catalog.datasets:
+            for _, one in self._of(path):
+                columns |= sql_types(self._fields(one))
+            columns["_TABLE_SUFFIX"] = "STRING"
+        return columns
 
     def _translated(
         self, sql: str, types: tuple[tuple[str, str], ...], place: tuple[str, str]
@@ -921,6 +974,12 @@ def _type(parameter: Any) -> str:
     if isinstance(parameter, bigquery.ArrayQueryParameter):
         return f"{TYPES[parameter.array_type]}[]"
     return TYPES[parameter.type_]
+
+
+def _type_in_sql(parameter: Any) -> str:
+    if isinstance(parameter, bigquery.ArrayQueryParameter):
+        return f"ARRAY<{IN_SQL.get(parameter.array_type, parameter.array_type)}>"
+    return str(IN_SQL.get(parameter.type_, parameter.type_))
 
 
 def _value(parameter: Any) -> Any:

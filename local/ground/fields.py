@@ -24,6 +24,24 @@ KINDS = {
 }
 
 
+# GoogleSQL's names of types where schemas have others.
+IN_SQL = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
+
+
+def sql_types(fields: Iterable[bigquery.SchemaField]) -> dict[str, str]:
+    """Return the types of columns by their names, as GoogleSQL writes them."""
+    return {field.name: _sql_type(field) for field in fields}
+
+
+def _sql_type(field: bigquery.SchemaField) -> str:
+    kind = IN_SQL.get(field.field_type, field.field_type)
+    if field.fields:
+        parts = sql_types(field.fields).items()
+        inside = ", ".join(f"`{name}` {of_part}" for name, of_part in parts)
+        kind = f"STRUCT<{inside}>"
+    return f"ARRAY<{kind}>" if field.mode == "REPEATED" else kind
+
+
 def column_of(field: bigquery.SchemaField) -> str:
     """Return the definition of a column for DuckDB."""
     column = f"{quoted(field.name)} {type_of(field)}"

@@ -25,7 +25,7 @@ from propensity.tables.stream import STREAM_FEATURES
 
 Columns = Mapping[str, str]
 
-_POSITION = re.compile(r"\s*\[at (\d+):\d+\]")
+_POSITION = re.compile(r"\s*\[at (\d+):(\d+)\]")
 # The analyzer lacks these aggregates of BigQuery, which return their first argument.
 _OF_A_ROW = ("MAX_BY", "MIN_BY")
 # BigQuery has these beside its analyzer, and models, and functions of a namespace.
@@ -38,11 +38,12 @@ _UNKNOWN = re.compile(
 
 
 class Refused(Exception):
-    """BigQuery would refuse a statement; ``line`` counts from 1, 0 if it is unknown."""
+    """BigQuery would refuse a statement; places count from 1, 0 is unknown."""
 
-    def __init__(self, message: str, line: int = 0) -> None:
+    def __init__(self, message: str, line: int = 0, column: int = 0) -> None:
         super().__init__(message)
         self.line = line
+        self.column = column
 
 
 def columns(sql: str, relations: Mapping[str, Columns], parameters: Columns) -> Columns:
@@ -107,8 +108,8 @@ def resolve(sql: str, relations: Mapping[str, Columns], parameters: Columns) -> 
                 reasons.append(line)
             elif "Argument types:" in line:
                 reasons.append(line.strip())
-        at = int(position[1]) if position else 0
-        raise Refused(", ".join(reasons), at) from None
+        at = map(int, position.groups()) if position else ()
+        raise Refused(", ".join(reasons), *at) from None
     node = node.resolved_statement
     # A kind of statement has kinds of its own, such as those of CREATE.
     while "node" in node.DESCRIPTOR.oneofs_by_name:
@@ -208,11 +209,16 @@ def options_of(parameters: Columns) -> Any:
 
 
 def catalog_of(relations: Mapping[str, Columns]) -> Any:
+    """
+    Return a catalog of tables.
+
+    A name with points is found as one quoted word, and as a path.
+    """
     from zetasql import types
 
-    def table(name: str) -> Any:
+    def table(name: str, kinds: Columns) -> Any:
         columns = []
-        for column, kind in relations[name].items():
+        for column, kind in kinds.items():
             columns.append(
                 types.SimpleColumn(
                     name=column,
@@ -223,12 +229,25 @@ def catalog_of(relations: Mapping[str, Columns]) -> Any:
             )
         return types.SimpleTable(name=name, column=columns)
 
-    return types.SimpleCatalog(
-        name="tables",
+    def catalog(name: str, tables: Mapping[str, Columns], **more: Any) -> Any:
+        inside: dict[str, dict[str, Columns]] = {}
+        for path, kinds in tables.items():
+            first, _, rest = path.partition(".")
+            if rest:
+                inside.setdefault(first, {})[rest] = kinds
+        return types.SimpleCatalog(
+            name=name,
+            table=[table(path, kinds) for path, kinds in tables.items()],
+            catalog=[catalog(first, rest) for first, rest in inside.items()],
+            **more,
+        )
+
+    return catalog(
+        "tables",
+        relations,
         builtin_function_options=types.ZetaSQLBuiltinFunctionOptions(
             language_options=language()
         ),
-        table=[table(name) for name in relations],
         custom_function=[_of_a_row(name) for name in _OF_A_ROW],
     )
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from local.ground.fields import fields_of
+from local.ground.fields import fields_of, sql_types
 from offline.usecases import googlesql
 
 EPOCH = date(1970, 1, 1)
@@ -47,7 +47,7 @@ def rows_of(
     from zetasql.core.local_service import local_service_pb2
     from zetasql.types.proto_model.generated import EvaluateQueryRequest
 
-    types = {name: types_of(table.schema) for name, table in tables.items()}
+    types = {name: sql_types(fields_of(one.schema)) for name, one in tables.items()}
     kinds = {name: kind for name, (kind, _) in given.items()}
     request = EvaluateQueryRequest(
         sql=sql,
@@ -83,21 +83,6 @@ def rows_of(
         )
         for row in answer.content.table_data.row
     ]
-
-
-def types_of(schema: pa.Schema) -> dict[str, str]:
-    """Return the types of a table's columns, as GoogleSQL writes them."""
-    return {field.name: _written(field) for field in fields_of(schema)}
-
-
-def _written(field: Any) -> str:
-    kind = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}.get(
-        field.field_type, field.field_type
-    )
-    if field.fields:
-        inside = ", ".join(f"`{part.name}` {_written(part)}" for part in field.fields)
-        kind = f"STRUCT<{inside}>"
-    return f"ARRAY<{kind}>" if field.mode == "REPEATED" else kind
 
 
 def _write(cell: Any, value: Any, kind: Any) -> None:

@@ -488,13 +488,19 @@ SELECT LN(0)
 
 SELECT 9223372036854775807 + 1
 
--- Refused by Google, and taken here
-
-SELECT user_pseudo_id, PARSE_DATE('%Y%m%d', event_date) AS day, TIMESTAMP_MICROS(event_timestamp) AS at FROM events
+-- Refused by Google once it reads values, and taken here
 
 SELECT [1, 2][OFFSET(5)]
 
 SELECT SPLIT('a,b')[OFFSET(3)]
+
+SELECT REGEXP_EXTRACT('ab12', '([a-z]+)([0-9]+)')
+
+SELECT a[OFFSET(n)] FROM (SELECT [1, 2] AS a, 5 AS n)
+
+-- Refused by Google before it runs, and here in a dry run
+
+SELECT user_pseudo_id, PARSE_DATE('%Y%m%d', event_date) AS day, TIMESTAMP_MICROS(event_timestamp) AS at FROM events
 
 SELECT DATE '2026-03-01' < TIMESTAMP '2026-03-01'
 
@@ -524,13 +530,9 @@ SELECT IF(1, 'a', 'b')
 
 SELECT UNNEST([1, 2])
 
-SELECT REGEXP_EXTRACT('ab12', '([a-z]+)([0-9]+)')
-
 SELECT user_id FROM orders WHERE day = '2026-03-01' AND amount > '5'
 
 SELECT CONCAT('a', NULL), 'a' || NULL, CONCAT('a', 'b', 'c')
-
-SELECT a[OFFSET(n)] FROM (SELECT [1, 2] AS a, 5 AS n)
 
 -- Not on this machine, by name
 

@@ -185,9 +185,13 @@ def test_values_of_each_type_come_back(client):
 
 
 def test_a_dry_run_says_the_columns_and_runs_nothing(client):
+    """Google's analyzer refuses what DuckDB would take."""
     query = of_dataset(dry_run=True)
     job = client.query("SELECT n, [STRUCT('x' AS a)] AS s FROM t", job_config=query)
     client.query("INSERT INTO t (n) SELECT 1", job_config=query)
+
+    with pytest.raises(api.BadRequest, match=r"operator = .* INT64, STRING at \[1:"):
+        client.query("SELECT * FROM d.t WHERE n = '1'", job_config=query)
 
     assert [one.field_type for one in job.schema] == ["INTEGER", "RECORD"]
     assert client.get_table(f"{DATASET}.t").num_rows == 0

@@ -58,8 +58,8 @@ def plain(value: Any) -> Any:
     return type(value), value
 
 
-def rows_here(ground: BigQuery, sql: str) -> list[tuple[Any, ...]]:
-    config = bigquery.QueryJobConfig(default_dataset="p.d")
+def rows_here(ground: BigQuery, sql: str, **more: Any) -> list[tuple[Any, ...]]:
+    config = bigquery.QueryJobConfig(default_dataset="p.d", **more)
     table = ground.query(sql, job_config=config).rows.table
     columns = [column.to_pylist() for column in table.columns]
     return list(zip(*columns, strict=True))
@@ -77,7 +77,7 @@ def comparable(rows: list[tuple[Any, ...]], sql: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def ground() -> BigQuery:
-    made = BigQuery("p", None)
+    made = BigQuery("p", None, asks_google=True)
     made.create_dataset("d")
     for sql in GROUPS["Tables"]:
         rows_here(made, sql)
@@ -112,3 +112,23 @@ def test_what_is_not_on_this_machine_is_refused_by_name(ground, tables):
         evaluator.rows_of(sql, tables, {})
         with pytest.raises(Untranslated):
             rows_here(ground, sql)
+
+
+def test_a_dry_run_refuses_what_google_refuses_before_a_value_is_read(ground, tables):
+    """Where a user writes SQL: ``audience preview`` and ``try`` run it dry first."""
+    for sql in GROUPS["Refused by Google before it runs, and here in a dry run"]:
+        with pytest.raises(Refused):
+            evaluator.rows_of(sql, tables, {})
+        with pytest.raises(BadRequest, match=r" at \[\d+:\d+\]$"):
+            rows_here(ground, sql, dry_run=True)
+
+
+def test_a_dry_run_takes_what_google_takes(ground):
+    refused = []
+    for sql in GROUPS["Answered as by Google"]:
+        try:
+            rows_here(ground, sql, dry_run=True)
+        except LOCAL_REFUSALS as error:
+            refused.append(f"{error}: {sql}")
+
+    assert refused == []

@@ -7,6 +7,7 @@ import gc
 import logging
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,8 @@ def main() -> None:
         )
     folder.mkdir(parents=True, exist_ok=True)
     buckets = Buckets(options.project, options.storage)
-    ground = BigQuery(options.project, buckets, folder=folder)
+    ground = BigQuery(options.project, buckets, folder=folder, asks_google=True)
+    threading.Thread(target=ground.start_google, daemon=True).start()
     jobs = Jobs(ground)
     service = Service(ground, jobs, folder / "scratch")
     storage_api = streams.serve(ground, jobs, options.grpc_port)
