@@ -52,13 +52,13 @@ up: setup ## start Propensity on this machine and keep it running
 	@$(BIN)/python -m commands up $${STATE:+--state "$$STATE"}
 
 down: ## stop what `make up` started
-	@$(IF_SET_UP) $(BIN)/python -m commands down $${STATE:+--state "$$STATE"}
+	@$(IF_SET_UP) $(BIN)/python -m commands down
 
 status: ## show what is running, with addresses and logs
-	@$(IF_SET_UP) $(BIN)/python -m commands status $${STATE:+--state "$$STATE"}
+	@$(IF_SET_UP) $(BIN)/python -m commands status
 
 doctor: $(STAMP) ## check what is running, and suggest what to fix
-	@$(BIN)/python -m commands doctor --local $${STATE:+--state "$$STATE"} || [ $$? = 1 ]
+	@$(BIN)/python -m commands doctor --local || [ $$? = 1 ]
 
 test: setup ## run the tests, or ONLY="tests/functions/test_score.py …"; PROPENSITY_DATA=FOLDER adds the tests on real data
 	@$(BIN)/python -m pytest -m "not long and not installs" $(OF_SLICE) \

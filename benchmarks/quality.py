@@ -15,12 +15,9 @@ It plays a generated shop and, with PROPENSITY_DATA, the real shop of that folde
 online_retail_ga4.ndjson.zst: of UCI's Online Retail, each invoice from December 2010 to
 August 2011 is a purchase of the user_id, or a refund if its number begins with C.
 
-To see what a change is worth, keep what the code before it publishes, by KEEP=FOLDER,
-and compare with that by AGAINST=FOLDER: the same users, weeks and labels.
-
 A target is missed if ROC AUC, PR AUC or log loss of what was published is worse than
-the plain model's or BG/NBD's of a shop, or than what was kept, by more than the noise
-of the comparison: a 95% interval, resampled by user.
+the plain model's or BG/NBD's of a shop, by more than the noise of the comparison: a 95%
+interval, resampled by user.
 
 Source:
     Fader, Hardie and Lee, "Counting Your Customers the Easy Way", Marketing Science 24,
@@ -41,7 +38,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from msgspec import structs
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
@@ -78,7 +74,6 @@ PLAIN = "plain boosted trees"
 PEER = "BG/NBD"
 # The least probability of a score, so that its log loss is finite.
 LEAST = 1e-4
-KEPT = "what was kept"
 KEYS = ["as_of", "user_id"]
 # Figures, and whether more is better.
 COMPARED: Mapping[str, tuple[Callable[..., float], bool]] = {
@@ -339,20 +334,6 @@ def compared(rivals: Rivals) -> Iterator[Line]:
             )
 
 
-def keep(rivals: Rivals, file: Path) -> None:
-    """Write what was published, and of whom."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    kept = rivals.rows.rows.select(KEYS)
-    pq.write_table(kept.append_column("probability", [rivals.scores[PUBLISHED]]), file)
-
-
-def beside_kept(rivals: Rivals, file: Path) -> Rivals:
-    """Return what was published beside what a file keeps of the same rows."""
-    is_kept, kept = matched(rivals.rows, pq.read_table(file))
-    scores = {PUBLISHED: rivals.scores[PUBLISHED][is_kept], KEPT: kept}
-    return replace(rivals, rows=rivals.rows.where(is_kept), scores=scores)
-
-
 def lines() -> Iterator[Line]:
     warnings.simplefilter("ignore")
     shops: list[Path | None] = [None]
@@ -363,9 +344,3 @@ def lines() -> Iterator[Line]:
             everybody = played(shop)
             for rivals in (everybody, active(everybody)):
                 yield from compared(rivals)
-                file = f"{rivals.name}.parquet"
-                if "AGAINST" in os.environ:
-                    kept = Path(os.environ["AGAINST"]) / file
-                    yield from compared(beside_kept(rivals, kept))
-                if "KEEP" in os.environ:
-                    keep(rivals, Path(os.environ["KEEP"]) / file)

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from commands.options import FORCE, VERSION, local_state
+from commands.options import FORCE, VERSION
 from commands.texts import deployments as texts
 from propensity.cli.answers import Exit, Group, Spoken, command, example, say, spoken
 from propensity.cli.options import DRY_RUN, FILE, Count, Function, read_day, use_case
@@ -24,10 +24,9 @@ def local_or_not(function: Function) -> Function:
     as_of = click.option(
         "--as-of", type=read_day, metavar="DAY", show_default="now", help=text
     )
-    function = as_of(function)
-    function = local_state("the one that is up")(function)
     text = "Use what `propensity up` started, instead of your settings."
-    return click.option("--local", "is_local", is_flag=True, help=text)(function)
+    local = click.option("--local", "is_local", is_flag=True, help=text)
+    return local(as_of(function))
 
 
 @click.group(cls=Group, epilog=example("propensity deployment new ../shop"))
@@ -159,7 +158,7 @@ def pin(*, version: int | None, is_off: bool, **arguments: Any) -> Any:
 
 @command("propensity doctor --local", failure=Exit.NOT_EXAMINED)
 @local_or_not
-def doctor(*, is_local: bool, state: str | None, **arguments: Any) -> Any:
+def doctor(*, is_local: bool, **arguments: Any) -> Any:
     """
     Check a deployment and suggest what to fix.
 
@@ -170,7 +169,7 @@ def doctor(*, is_local: bool, state: str | None, **arguments: Any) -> Any:
     from offline.doctor.run import run
 
     # The `export` lines of `up` mean the state that is up.
-    local = enter_state(state) if is_local else state_of_environment()
+    local = enter_state() if is_local else state_of_environment()
     ended = local.record().ended if local else ()
     processes = [f"{process.name} (its log is {process.log})" for process in ended]
     report = run(is_local=local is not None, ended=processes, **arguments)
@@ -186,9 +185,7 @@ def doctor(*, is_local: bool, state: str | None, **arguments: Any) -> Any:
 )
 @click.option("--weeks", type=Count(1, 104), default=26, help="Weeks to show.")
 @local_or_not
-def dashboard(
-    *, out: str | None, is_local: bool, state: str | None, **arguments: Any
-) -> Any:
+def dashboard(*, out: str | None, is_local: bool, **arguments: Any) -> Any:
     """
     Write the dashboard: web pages that need no server.
 
@@ -204,7 +201,7 @@ def dashboard(
     # The `export` lines of `up` mean the state that is up, whose data may be old.
     is_played = is_local or state_of_environment() is not None
     if is_local:
-        folder = enter_state(state).dashboard
+        folder = enter_state().dashboard
         if not out:
             out = str(folder)
     return run(str(out), is_local=is_played, **arguments)

@@ -101,61 +101,60 @@ def up(*, state: str | None, is_environment: bool) -> Any:
 
 
 @command("propensity down")
-@local_state("all of them")
-def down(*, state: str | None) -> Any:
+def down() -> Any:
     """
     Stop what `up` started.
 
-    Stops every local state, or the one you name, but not that of a running demo, which
-    stops by itself.
+    Stops every local state but that of a running demo, which stops by itself.
     """
     from commands.texts import machine as texts
     from local.stack import commands
+    from local.stack.state import states
 
-    answer = commands.down(_states(state))
+    answer = commands.down(states())
     code = Exit.FAILED if answer["in_use"] else Exit.DONE
     return spoken(answer, texts.down), code
 
 
 @command("propensity status")
-@local_state("all of them")
-def status(*, state: str | None) -> Any:
+def status() -> Any:
     """
     Show running local states, with addresses and logs.
 
-    Shows every local state, or the one you name. Fails if a process has ended by
-    itself.
+    Fails if a process has ended by itself.
     """
     from commands.texts import machine as texts
     from local.stack import commands
+    from local.stack.state import states
 
-    return _status_of(spoken(commands.status(_states(state)), texts.status))
+    return _status_of(spoken(commands.status(states()), texts.status))
 
 
 def _status_of(answer: Spoken) -> tuple[Spoken, Exit]:
     return answer, Exit.FAILED if answer["ended"] else Exit.DONE
 
 
-def enter_state(name: str | None) -> State:
+def enter_state() -> State:
     """
-    Take on the environment of the local state that is up, or of the one that is named,
-    and return the state. Raises RequestError unless exactly one is up.
+    Take on the environment of the local state that is up, and return the state; raise
+    RequestError unless exactly one is up.
     """
     from local.stack.stack import Stack
+    from local.stack.state import states
     from propensity.errors import RequestError
     from propensity.settings import is_setting
 
-    up = [state for state in _states(name) if state.record().is_running]
-    if len(up) != 1:
+    up = [state for state in states() if state.record().is_running]
+    if not up:
+        problem = "Propensity is not running on this machine"
+        raise RequestError(problem, hint="Start it with `make up`")
+    if len(up) > 1:
         names = ", ".join(state.name for state in up)
-        if up:
-            problem = f"several states are running: {names}"
-            hint = "Choose by --state"
-        else:
-            who = "Propensity" if name is None else name
-            problem = f"{who} is not running on this machine"
-            hint = "Start it with `make up`"
-        raise RequestError(problem, hint=hint)
+        raise RequestError(
+            f"several states are running: {names}",
+            hint=f'Choose one by eval "$(propensity up --env --state {up[0].name})", '
+            "and leave --local out",
+        )
     # The user's own settings may be of a deployment: this is about the local state.
     for variable in list(os.environ):
         if is_setting(variable):
@@ -175,8 +174,9 @@ def state_of_environment() -> State | None:
         return None
 
     from local.stack.stack import Stack
+    from local.stack.state import states
 
-    for state in _states(None):
+    for state in states():
         record = state.record()
         if (
             record.is_running
@@ -184,10 +184,3 @@ def state_of_environment() -> State | None:
         ):
             return state
     return None
-
-
-def _states(name: str | None) -> list[State]:
-    """Return the state that is named, or all."""
-    from local.stack.state import State, states
-
-    return [State(name)] if name else states()

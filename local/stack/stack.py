@@ -57,6 +57,7 @@ from local.stack.state import (
 from propensity import folders
 from propensity.cli.answers import Exit
 from propensity.cli.progress import say, watched
+from propensity.settings import is_setting
 
 LOOPBACK = ROOT / "local" / "loopback.py"
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "OMP_NUM_THREADS")
@@ -219,7 +220,12 @@ class Stack:
         Raises:
             LocalError: It ended with another code than these.
         """
-        environment = {**os.environ, **self.environment_of_commands}
+        environment = dict[str, str]()
+        for name, value in os.environ.items():
+            # The shell's settings may be of a deployment, where people are contacted.
+            if name == SECRET or not is_setting(name):
+                environment[name] = value
+        environment |= self.environment_of_commands
         done = subprocess.run(
             [sys.executable, "-m", "commands"] + list(words),
             cwd=ROOT,
@@ -237,7 +243,7 @@ class Stack:
         """The settings of the functions, and the use cases that they have."""
         staged = self.state.folder / "staged" / "audiences" / folders.OWN
         own = {"PROPENSITY_USE_CASES": str(staged)} if staged.is_dir() else {}
-        return {**self.environment, **own}
+        return {**self.environment, "PROPENSITY_DEPLOYMENT": "", **own}
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
@@ -290,7 +296,7 @@ class Stack:
 
     def write_dashboard(self) -> bool:
         """Write the pages; return whether there are some."""
-        words = ("dashboard", "--local", "--state", self.state.name)
+        words = ("dashboard", "--out", str(self.state.dashboard))
         # A wrong folder of a use case leaves the pages of the others out, too.
         process = self.command(*words, codes=(Exit.DONE, Exit.FAILED))
         if process.returncode:

@@ -153,7 +153,7 @@ class TestExit:
         me = os.getpid()
         mine = Process("bigquery", me, str(start_time(me)), 8090, "some.log")
         state.write(Record(base=8080, is_up=True, processes=[mine]))
-        monkeypatch.setattr("commands.machine._states", lambda _: [state])
+        monkeypatch.setattr("local.stack.state.states", lambda: [state])
         address = Stack(state, base=8080).url("bigquery")
         seen = []
 

@@ -210,6 +210,16 @@ class TestStack:
         assert not state.record().processes
 
 
+def test_commands_of_a_state_are_not_about_the_deployment_of_the_shell(
+    tmp_path, monkeypatch
+):
+    """Defect: a demo sent its audiences to the people of that deployment."""
+    monkeypatch.setenv("PROPENSITY_DEPLOYMENT", str(tmp_path / "production.env"))
+    monkeypatch.setenv("PROPENSITY_TYPO", "1")
+    stack = Stack(State("test", tmp_path), base=20_000, functions=())
+    stack.command("usecase", "new", "some_use_case", "--dry-run")
+
+
 def test_a_call_of_a_function_that_has_died_names_its_log(tmp_path):
     state = State("test", tmp_path)
     stack = Stack(state, base=free_ports(PORTS)[0], functions=())
