@@ -1,10 +1,9 @@
 """
-A receiver of audiences on this machine, with faults of real ones.
+A receiver of audiences on this machine.
 
 It takes users at any path (POST adds, DELETE removes) as JSON ``{"users": [{"id":
 ...}]}``. It refuses as receivers do: 413 for too many users, 422 for a request without
-users. Faults come by a seed: an answer that is lost after the users were taken, a 503,
-users who are rejected.
+users.
 
 A request of a known idempotency key is answered as the first was, and counts once.
 """
@@ -12,7 +11,6 @@ A request of a known idempotency key is answered as the first was, and counts on
 from __future__ import annotations
 
 import json
-import random
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -36,41 +34,29 @@ class Receiver:
 
     Args:
         batch: Users in a request, at most.
-        lost, unavailable: How often an answer is lost, or is 503, as a probability.
         rejects: Gives the reason of a user who is never taken, empty for others.
         refuses_whole: Whether such a user's whole request is refused.
-        seed: Of the faults.
 
     Attributes:
         bodies: What was received, by idempotency key.
-        changed: Keys that were received again with another body.
         users: How often a user was taken, by action, under keys of their own.
         requests: How many were received.
     """
-
-    unavailable: Answer = 503, {}, {"error": "try again"}
 
     def __init__(
         self,
         *,
         batch: int = 100,
-        lost: float = 0.0,
-        unavailable: float = 0.0,
         rejects: Callable[[str], str] = lambda user: "",
         refuses_whole: bool = False,
-        seed: int = 0,
         port: int = 0,
     ) -> None:
         self.bodies: dict[str, bytes] = {}
-        self.changed: list[str] = []
         self.users: Counter[tuple[str, str]] = Counter()
         self.requests = 0
         self._batch = batch
-        self._lost = lost
-        self._unavailable = unavailable
         self._rejects = rejects
         self._refuses_whole = refuses_whole
-        self._random = random.Random(seed)
         self._answers: dict[str, Answer] = {}
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer((HOST, port), _handler(self))
@@ -91,19 +77,13 @@ class Receiver:
         """Return status, headers and body of an answer; None for one that is lost."""
         with self._lock:
             self.requests += 1
-            if self._random.random() < self._unavailable:
-                result = self.unavailable
-            else:
-                result = self.take(*request)
-            return None if self._random.random() < self._lost else result
+            return self.take(*request)
 
     def take(self, method: str, path: str, headers: Any, body: bytes) -> Answer:
         if method not in ACTIONS:
             return 405, {}, {"error": f"use {' or '.join(ACTIONS)}"}
         key = headers.get("Idempotency-Key", f"without a key {self.requests}")
         if key in self._answers:
-            if self.bodies[key] != body:
-                self.changed.append(key)
             return self._answers[key]
         try:
             users = [str(user["id"]) for user in json.loads(body)["users"]]

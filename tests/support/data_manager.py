@@ -45,7 +45,6 @@ class DataManager(Receiver):
         late: How often the status of a request is PROCESSING before it is known.
         fails: Gives the reason of a record that fails later, by its identifier; empty
             for others.
-        faults: Of a ``Receiver``: ``lost``, ``unavailable``, ``seed``, ``port``.
 
     Attributes:
         users: How often a record was taken, by action and identifier.
@@ -58,9 +57,8 @@ class DataManager(Receiver):
         *,
         late: int = 1,
         fails: Callable[[str], str] = lambda user: "",
-        **faults: Any,
     ) -> None:
-        super().__init__(**faults)
+        super().__init__()
         self._late = late
         self._fails = fails
         self.taken: list[Any] = []
@@ -68,10 +66,6 @@ class DataManager(Receiver):
         # The status of requests by their ids, and how often each was asked for.
         self._statuses: dict[str, tuple[str, Counter[str]]] = {}
         self.asked: Counter[str] = Counter()
-
-    @property
-    def unavailable(self) -> Answer:  # type: ignore[override]
-        return error(503, "UNAVAILABLE", "INTERNAL_ERROR")
 
     def take(self, method: str, path: str, headers: Any, body: bytes) -> Answer:
         url = urlsplit(path)
