@@ -104,11 +104,6 @@ class Receiver:
         return self._answers[key]
 
 
-def unsubscribed(user: str) -> str:
-    """Return why a user is rejected: about one of a hundred, by the id alone."""
-    return "unsubscribed" if user.endswith("77") else ""
-
-
 def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

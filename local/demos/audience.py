@@ -24,7 +24,7 @@ from local.errors import LocalError
 from local.exports.sources import replace_table
 from local.generators.shop import Shop
 from local.processes import shown
-from local.receiver import Receiver, unsubscribed
+from local.receiver import Receiver
 from local.stack.stack import Stack
 from propensity.audience.programme import programme_lines, read_programmes
 from propensity.cli.progress import say, step
@@ -80,14 +80,11 @@ def act(
     as_of: date,
     *,
     begins: bool,
-    rejects: bool,
 ) -> None:
     """
     Send the audiences of a date and print the results; raise LocalError if it fails.
     """
-    reason = unsubscribed if rejects else _welcome
-    port = stack.port("receiver")
-    with Receiver(batch=BATCH, rejects=reason, port=port) as receiver:
+    with Receiver(batch=BATCH, port=stack.port("receiver")) as receiver:
         if begins:
             _draw_as_always(stack)
             folder = _folder(stack, use_case.name)
@@ -106,11 +103,6 @@ def act(
             f"added, {row['removed']:,} removed, {row['rejected']:,} rejected; control "
             f"group of {row['held_out']:,}"
         )
-
-
-def _welcome(user: str) -> str:
-    """Return no reason to reject a user."""
-    return ""
 
 
 def _draw_as_always(stack: Stack) -> None:
@@ -180,8 +172,7 @@ def end(stack: Stack, use_case: str) -> None:
 
     The receiver is there while a demo plays, and could not be told later.
     """
-    port = stack.port("receiver")
-    with Receiver(batch=BATCH, rejects=_welcome, port=port):
+    with Receiver(batch=BATCH, port=stack.port("receiver")):
         command(stack, "audience", "end", BEST, "--use-case", use_case)
 
 

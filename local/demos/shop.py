@@ -169,14 +169,7 @@ def play(
         # Outcomes of all but the last are evaluated: there is an effect to show.
         is_due = sent_until is None or day > sent_until
         if as_of and is_due and day not in weeks[: -audience.WEEKS]:
-            audience.act(
-                stack,
-                warehouse,
-                use_case,
-                day,
-                begins=not is_sent,
-                rejects=options.verbose,
-            )
+            audience.act(stack, warehouse, use_case, day, begins=not is_sent)
             is_sent = True
     if not is_promoted:
         report = shown(stack.bucket_folder / trained["objects"]["report.html"])
