@@ -363,7 +363,6 @@ class TestCommand:
         ("declared", "named", "rate", "is_found"),
         [
             ("USD", ["GBP", "GBP"], None, True),
-            ("GBP", ["GBP", "GBP"], None, False),
             ("USD", ["GBP", "EUR"], None, False),
             ("USD", ["GBP", "GBP"], 1.25, False),
         ],
@@ -406,21 +405,6 @@ class TestCommand:
         assert "1.00 a prediction (daily)" in more["ga4_purchase"]
         assert "1.00 a prediction (MON)" in more["ga4_value"]
         assert examine(healthy, is_local=True).costs == {}
-
-    def test_an_audience_by_days_away_has_its_price(
-        self, healthy, monkeypatch, tmp_path
-    ):
-        """It reads the digest once more on each of its days."""
-        let_statements_read(monkeypatch, 1024**4)
-        folder = tmp_path / "own" / "ga4_purchase" / "audiences"
-        folder.mkdir(parents=True)
-        entries = 'destination = "bucket"\nwho = "away"\naway_days = 90\n'
-        days = 'days = ["monday", "friday"]\n'
-        (folder / "winback.toml").write_text(f"{entries}top = 2\n{days}")
-        with own_use_cases.in_folder(tmp_path / "own"):
-            costs = examine(healthy).costs
-
-        assert "2.00 a week's audiences by days away" in costs["ga4_purchase"]
 
     def test_before_the_first_reading_a_price_is_an_estimate(
         self, healthy, monkeypatch
