@@ -14,8 +14,11 @@ import time
 
 import functions_framework
 
+# What this image runs beside its own function.
+SOURCES = {"predictions": "predictions.py"}
+
 target, body = sys.argv[1:]
-app = functions_framework.create_app(target, "main.py")
+app = functions_framework.create_app(target, SOURCES.get(target, "main.py"))
 client = app.test_client()
 # Seconds to wait where the answer names none.
 pauses = [600, 1800]

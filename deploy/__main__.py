@@ -38,14 +38,13 @@ SCRIPTS = {
     "function": (function.deploy, "target --rebuild --plan="),
     "operate": (by_hand.operate, "command"),
     "roles": (roles.run, "member --operator --planner"),
-    "schedule": (function.schedule, "target --function"),
+    "schedule": (function.schedule, "target --job --function"),
     "setup": (
         setup.set_up,
         "--yes --only-callers --remove --drop-columns --plan= --images-from=",
     ),
     "stage": (stage.run, "--function= --folder="),
     "teardown": (setup.tear_down, "--delete-data --yes"),
-    "training_job": (function.train_in_jobs, "--schedule"),
 }
 # Whose values are files and folders.
 FILES = ("--plan", "--images-from")

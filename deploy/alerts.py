@@ -25,7 +25,7 @@ from typing import Any
 
 from deploy import functions
 from deploy.configuration import DeploymentSettings, dashed
-from deploy.functions import ROOT
+from deploy.functions import JOBS, ROOT
 from propensity import usecases
 from propensity.pages.findings import PAGE as MESSAGES
 from propensity.pages.findings import meanings
@@ -203,14 +203,15 @@ def _killed(
     )
     if use_case:
         # A job that ends without a line of its own has told the scheduler 200 before.
-        training = (
+        names = tuple(d.name(f"{name}-job{job}") for name in JOBS.values())
+        by_job = (
             ("resource.type", "=", "cloud_run_job"),
             severe,
-            ("resource.labels.job_name", "=", f"{d.prefix}-training-job{job}"),
+            ("resource.labels.job_name", "=", names),
             # It asks again itself after some of its own lines.
             ("jsonPayload.outcome", "NOT :", "*"),
         )
-        return clock, training
+        return clock, by_job
     # Killed for its memory, a function answers 503 and writes nothing. It is called
     # again, and another alert tells that no run of it was done, if there is one.
     silent = scheduled

@@ -24,7 +24,7 @@ from pathlib import Path
 from string import Template
 
 from deploy import DeploymentError, functions
-from deploy.functions import Function
+from deploy.functions import JOBS, Function
 from propensity import folders, usecases
 from propensity.errors import PropensityError
 from propensity.settings import (
@@ -211,6 +211,10 @@ class DeploymentSettings:
         if not function.schedule.per_use_case:
             return {name: ""}
         return {f"{name}-{dashed(one)}": one for one in self.called_for(function)}
+
+    def job(self, function: Function, use_case: str) -> str:
+        """Return the name of the job that runs a function for a use case."""
+        return self.name(f"{JOBS[function.target]}-job-{dashed(use_case)}")
 
     @property
     def schedules(self) -> list[str]:

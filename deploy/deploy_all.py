@@ -18,7 +18,7 @@ def run(shell: Shell, options: Namespace) -> None:
       deploy/deploy_all.sh --plan=FOLDER [--yes]
     The last does what that plan says, in its images, and nothing else.
     """
-    given = vars(options) | {"only_callers": False, "function": False}
+    given = vars(options) | {"only_callers": False, "job": False, "function": False}
     setup.set_up(shell, Namespace(**given))
     failed = list[str]()
     # One after the other: gcloud keeps its credentials in one database, and calls

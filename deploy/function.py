@@ -1,4 +1,4 @@
-"""A function: deployed, scheduled, and its trainings as jobs."""
+"""A function: deployed; and scheduled, as itself or as a job."""
 
 from __future__ import annotations
 
@@ -7,21 +7,19 @@ import json
 import time
 from pathlib import Path
 from subprocess import CalledProcessError
-from typing import Any
 
-from deploy import flags, images, stage
-from deploy.configuration import dashed
-from deploy.functions import OPERATOR, Function
+from deploy import UsageError, flags, images, stage
+from deploy.functions import JOBS, OPERATOR, Function
 from deploy.shell import Shell
 
 TRAINING = "model_training"
-JOBS = "https://run.googleapis.com/v2/projects/$project/locations/$region/jobs"
+URL_OF_JOBS = "https://run.googleapis.com/v2/projects/$project/locations/$region/jobs"
 
 
 def deploy(shell: Shell, options: argparse.Namespace) -> None:
     """
     Deploy a function as deploy/functions.toml describes it; with the training also the
-    job in which deploy/operate.sh runs commands, and those of trainings that there are.
+    job in which deploy/operate.sh runs commands, and those of schedules that there are.
     deploy/setup.sh comes before it, and after it the first time: then it lets in who
     may call.
 
@@ -65,10 +63,11 @@ def deploy(shell: Shell, options: argparse.Namespace) -> None:
         words = ["operate.py", "-", '["versions"]']
         size = ["--memory=8Gi", "--cpu=2"]
         _deploy_job(shell, shell.d.name(OPERATOR), words, account=OPERATOR, size=size)
-        there = [] if shell.is_dry else shell.ask("training_jobs").split()
-        for use_case in shell.d.called_for(function):
-            if _training_job(shell, use_case) in there:
-                _deploy_training(shell, function, use_case)
+        there = [] if shell.is_dry else shell.ask("jobs").split()
+        for each in shell.d.functions:
+            for use_case in shell.d.called_for(each):
+                if each.target in JOBS and shell.d.job(each, use_case) in there:
+                    _deploy_scheduled(shell, each, use_case)
 
 
 def image_flags(
@@ -108,70 +107,63 @@ def schedule(shell: Shell, options: argparse.Namespace) -> None:
     """
     Let Cloud Scheduler call a function when deploy/functions.toml says: for each use
     case, or once; after its deploy. A use case that is no longer called loses its
-    schedule in deploy/setup.sh. A training that starts a Cloud Run job
-    (deploy/training_job.sh --schedule) is left alone.
+    schedule in deploy/setup.sh. A schedule that starts a job stays one.
 
       deploy/schedule.sh FUNCTION [--dry-run] [--deployment FILE]
-      deploy/schedule.sh model_training --function    let it call the function again
+      deploy/schedule.sh FUNCTION --job         start a Cloud Run job instead, for a
+                                                training, or predictions, of over half
+                                                an hour
+      deploy/schedule.sh FUNCTION --function    call the function again
     """
     function = shell.function(options.target)
     if not function:
         return
-    url = shell.url_of(function.target)
-    caller = ["--oidc-service-account-email=" + shell.names["account_scheduler"]]
-    caller.append(f"--oidc-token-audience={url}")
-    for job, use_case in shell.d.calls(function).items():
-        calls = _called(shell, job)
-        if calls and calls.endswith(":run") and not options.function:
-            told = "starts a training job. --function schedules the function again"
-            print(f"# {job} {told}")
+    if options.job and function.target not in JOBS:
+        known = " or ".join(JOBS)
+        raise UsageError(f"--job takes {known}, not '{function.target}'")
+    account = shell.names["account_scheduler"]
+    for start, use_case in shell.d.calls(function).items():
+        calls = _called(shell, start)
+        if options.job:
+            job = _deploy_scheduled(shell, function, use_case)
+            shell.run("let_start", job=job)
+            [jobs] = shell.words(URL_OF_JOBS)
+            uri = f"{jobs}/{job}:run"
+            body = "{}"
+            caller = [f"--oauth-service-account-email={account}"]
+        elif calls and calls.endswith(":run") and not options.function:
+            print(f"# {start} starts a job. --function schedules the function again")
             continue
+        else:
+            url = shell.url_of(function.target)
+            uri = f"{url}/"
+            body = json.dumps({"use_case": use_case} if use_case else {})
+            caller = [f"--oidc-service-account-email={account}"]
+            caller.append(f"--oidc-token-audience={url}")
+        assert function.schedule
+        clock = dict(function.schedule.flags)
+        del clock["schedule"]
         shell.run(
             "schedule",
-            job=job,
-            **_times(shell, function, use_case, is_there=calls is not None),
-            uri=f"{url}/",
-            body=json.dumps({"use_case": use_case} if use_case else {}),
+            job=start,
+            verb="create" if calls is None else "update",
+            header="--headers" if calls is None else "--update-headers",
+            cron=shell.d.cron(function, use_case),
+            clock=flags.words(clock),
+            uri=uri,
+            body=body,
             caller=caller,
         )
 
 
-def train_in_jobs(shell: Shell, options: argparse.Namespace) -> None:
-    """
-    Run trainings as Cloud Run jobs, of the very image that the deployed function runs
-    in: for those that take longer than Cloud Scheduler waits. --schedule lets the clock
-    start the job in the place of the function; 00-ModelTraining/scheduler.sh --function
-    goes back.
-
-      deploy/training_job.sh [--schedule] [--dry-run] [--deployment FILE]
-    """
-    function = shell.function(TRAINING)
-    if not function:
-        return
-    caller = ["--oauth-service-account-email=" + shell.names["account_scheduler"]]
-    for start, use_case in shell.d.calls(function).items():
-        _deploy_training(shell, function, use_case)
-        job = _training_job(shell, use_case)
-        shell.run("let_start", job=job)
-        if options.schedule:
-            [jobs] = shell.words(JOBS)
-            is_there = _called(shell, start) is not None
-            times = _times(shell, function, use_case, is_there=is_there)
-            uri = f"{jobs}/{job}:run"
-            shell.run("schedule", job=start, **times, uri=uri, body="{}", caller=caller)
-
-
-def _training_job(shell: Shell, use_case: str) -> str:
-    return shell.d.name(f"training-job-{dashed(use_case)}")
-
-
-def _deploy_training(shell: Shell, function: Function, use_case: str) -> None:
-    """Deploy the job of a use case's trainings."""
+def _deploy_scheduled(shell: Shell, function: Function, use_case: str) -> str:
+    """Deploy the job that runs a function for a use case; return its name."""
     # job.py repeats what may pass.
-    words = ["job.py", TRAINING, json.dumps({"use_case": use_case})]
+    words = ["job.py", function.target, json.dumps({"use_case": use_case})]
     size = [f"--{name}={function.flags[name]}" for name in ("memory", "cpu")]
-    job = _training_job(shell, use_case)
-    _deploy_job(shell, job, words, account=TRAINING, size=size)
+    job = shell.d.job(function, use_case)
+    _deploy_job(shell, job, words, account=function.target, size=size)
+    return job
 
 
 def _called(shell: Shell, job: str) -> str | None:
@@ -180,21 +172,6 @@ def _called(shell: Shell, job: str) -> str | None:
         return None if shell.is_dry else shell.ask("called", job=job)
     except CalledProcessError:
         return None
-
-
-def _times(
-    shell: Shell, function: Function, use_case: str, *, is_there: bool
-) -> dict[str, Any]:
-    """Return when a schedule calls, and the words that make or change it."""
-    assert function.schedule
-    clock = dict(function.schedule.flags)
-    del clock["schedule"]
-    return {
-        "verb": "update" if is_there else "create",
-        "header": "--update-headers" if is_there else "--headers",
-        "cron": shell.d.cron(function, use_case),
-        "clock": flags.words(clock),
-    }
 
 
 def _deploy_job(

@@ -26,6 +26,8 @@ FILE = Path(__file__).with_name("functions.toml")
 LISTED = frozenset({SUPPRESSED_USERS.name})
 # The job that runs commands for operators.
 OPERATOR = "operator"
+# Functions that jobs of the training's image run as well; what these are called.
+JOBS = {"model_training": "training", "predictions": "predictions"}
 # https://cloud.google.com/run/docs/configuring/services/memory-limits
 MOST_GIB_OF_ONE = 4
 # What a service has, unless it says otherwise.

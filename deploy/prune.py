@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable
 
 from deploy import functions
-from deploy.configuration import DeploymentSettings, dashed
+from deploy.configuration import DeploymentSettings
 from deploy.shell import Shell
 
 # How each kind is listed: where, which, and what is printed.
@@ -17,7 +17,7 @@ LISTS = {
     "run services": "--region=$region --filter=metadata.name~^$prefix-"
     " --format=value(metadata.name)",
     "run jobs": "--region=$region"
-    " --filter=metadata.name~^$prefix-(training-job-.*|operator)$$"
+    " --filter=metadata.name~^$prefix-((training|predictions)-job-.*|operator)$$"
     " --format=value(metadata.name)",
 }
 
@@ -72,7 +72,8 @@ def _kept(kind: str, d: DeploymentSettings) -> set[str]:
         return {d.name(function.target) for function in d.functions}
     jobs = set[str]()
     for function in d.functions:
+        if function.target in functions.JOBS:
+            jobs |= {d.job(function, one) for one in d.called_for(function)}
         if function.target == "model_training":
-            names = [f"training-job-{dashed(one)}" for one in d.called_for(function)]
-            jobs = {d.name(name) for name in [functions.OPERATOR] + names}
+            jobs.add(d.name(functions.OPERATOR))
     return jobs

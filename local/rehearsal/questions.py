@@ -130,7 +130,7 @@ def go_on(r: Rehearsal) -> str:
         ended = lines[0]["jsonPayload"]["outcome"]
         seconds = lines[0]["jsonPayload"]["seconds"]
     if ended != "ok":
-        hint = "deploy/training_job.sh --schedule"
+        hint = "deploy/schedule.sh model_training --job"
         raise No(f"a training ended with {ended}: its caller hung up", hint=hint)
     if seconds <= HANGS_UP_S:
         raise NotTried(f"the training took {seconds:.0f} s, which is too short")

@@ -133,6 +133,11 @@ def test_an_export_that_has_stopped_is_told_of_once():
         ("cloud_scheduler_job", {"httpRequest.status": 503}, []),
         ("cloud_run_job", {}, [f"run_failed_{SHOP}"]),
         ("cloud_run_job", {"jsonPayload.outcome": "unavailable"}, []),
+        (
+            "cloud_run_job",
+            {"resource.labels.job_name": "propensity-predictions-job-ga4-purchase"},
+            ["run_failed_ga4_purchase"],
+        ),
         ("cloud_run_revision", {}, []),
         (
             "cloud_run_revision",

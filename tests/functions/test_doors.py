@@ -213,12 +213,11 @@ def job(site: Deployment, *words: str, status: int) -> subprocess.CompletedProce
     )
 
 
-@pytest.mark.parametrize(
-    ("body", "status"), [(GOOD["model_training"], 0), (NO_DATE, 1)]
-)
-def test_a_training_job_ends_as_the_training_does(site, body, status):
-    text = json.dumps(body, default=str)
-    job(site, "job.py", "model_training", text, status=status)
+@pytest.mark.parametrize("target", ["model_training", "predictions"])
+@pytest.mark.parametrize(("is_good", "status"), [(True, 0), (False, 1)])
+def test_a_job_ends_as_its_function_does(site, target, is_good, status):
+    text = json.dumps(GOOD[target] if is_good else NO_DATE, default=str)
+    job(site, "job.py", target, text, status=status)
 
 
 def operated(site: Deployment, words: list[str], *, status: int) -> dict[str, Any]:

@@ -34,7 +34,8 @@ for file in sorted(ROOT.glob("0*/*.sh")):
     FOLDERS[str(file.relative_to(ROOT))] = called
 RUN = [
     *FOLDERS.values(),
-    ("training_job", "--schedule"),
+    ("schedule", "model_training", "--job"),
+    ("schedule", "predictions", "--job"),
     ("roles", "user:ana@example.com"),
     ("roles", "user:ana@example.com", "--operator"),
     ("call", "predictions", '{"force": true}'),

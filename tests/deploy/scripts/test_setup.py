@@ -215,20 +215,21 @@ def test_a_function_runs_its_latest_revision(inside, capfd):
     assert "# score is not among DEPLOY_FUNCTIONS" in capfd.readouterr().out
 
 
-def test_a_training_job_gets_the_code_of_each_deploy(inside):
+def test_a_job_gets_the_code_of_each_deploy(inside):
     """Of the use cases that have one, also by CI, where nobody runs another script."""
-    inside.settings |= {"DEPLOY_FUNCTIONS": "model_training"}
+    inside.settings |= {"DEPLOY_FUNCTIONS": "model_training predictions"}
     inside.settings["DEPLOY_USE_CASES"] = "ga4_purchase ga4_value"
     job = "propensity-training-job-ga4-value"
+    other = "propensity-predictions-job-ga4-value"
     image = "us-central1-docker.pkg.dev/my-project/propensity/i@sha256:1"
     inside.rules[:0] = [
-        ("run jobs list", f"{job}\npropensity-training-job-old", 0),
+        ("run jobs list", f"{job}\npropensity-training-job-old\n{other}", 0),
         ("containers[0].image", image, 0),
     ]
     assert inside.do("function", "model_training") == 0
     jobs = [call for call in inside.calls() if "gcloud run jobs deploy " in call]
 
-    assert [call.split()[4] for call in jobs] == ["propensity-operator", job]
+    assert [call.split()[4] for call in jobs] == ["propensity-operator", job, other]
     assert f"--image={image} " in jobs[1]
     assert '{"use_case": "ga4_value"}' in jobs[1]
 

@@ -1,0 +1,1 @@
+../01-Predictions/main.py
