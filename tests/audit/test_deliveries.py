@@ -37,6 +37,8 @@ def play(world: World, many: int, **how: Any) -> None:
         run_state_machine_as_test(seed(number)(Here), settings=changes)
 
 
+# On a busy machine a sequence of half a minute takes minutes.
+@pytest.mark.timeout(1200)
 def test_weeks_keep_what_people_are_promised(world):
     """A failure is not made smaller here: that takes minutes."""
     play(world, 2, phases=[Phase.generate])

@@ -114,7 +114,7 @@ def deployment() -> Iterator[None]:
 def test_forgotten_users_stay_out_of_the_digest(deployment):
     """A failure is not made smaller here."""
     is_hunt = settings.get_current_profile_name() == "hunt"
-    many = settings().max_examples if is_hunt else 10
+    many = settings().max_examples if is_hunt else 5
     chosen = settings(
         max_examples=many,
         stateful_step_count=8,

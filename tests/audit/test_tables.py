@@ -79,7 +79,7 @@ def try_drawn(seed: int, folder: Path) -> str:
 
 
 def test_any_table_ends_in_a_report_or_in_an_error(tmp_path):
-    ends = [try_drawn(seed, tmp_path) for seed in seeds(16)]
+    ends = [try_drawn(seed, tmp_path) for seed in seeds(8)]
 
     assert {*ends} == {"tried", "refused"}
 
@@ -178,9 +178,8 @@ def test_a_list_that_is_read_back_is_judged_as_an_audience_is(tmp_path, seed):
         assert wrong == "refused"
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_an_experiment_says_the_same_in_any_order_and_of_any_name(tmp_path, seed):
-    frame = tables.campaign(seed)
+def test_an_experiment_says_the_same_in_any_order_and_of_any_name(tmp_path):
+    frame = tables.campaign(0)
     names = {"label": "bought", "treatment": "mail", "control": "none", "user": "user"}
 
     def numbers(rows: pd.DataFrame, form: str = "frame") -> Any:

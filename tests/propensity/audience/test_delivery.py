@@ -20,7 +20,6 @@ from propensity.audience.stopping import listed
 from propensity.cli.answers import Exit
 from propensity.errors import (
     AudienceStopped,
-    Conflict,
     RequestError,
 )
 from propensity.registry.deployment import open_deployment
@@ -31,7 +30,6 @@ from tests.propensity.audience.conftest import (
     START,
     act,
     ledger,
-    members_of,
     next_week,
     send,
     winback,
@@ -151,24 +149,6 @@ def test_members_are_those_of_one_choice(deployment, crm):
     assert (len(members), sent["tallies"]["add"]["accepted"]) == (30, len(treated))
     for row in members:
         assert (row["attributes"] is None) == row["is_control"]
-
-
-def test_members_that_another_run_has_chosen_stay(deployment, monkeypatch):
-    """One of two runs at once has lost its lease, and sends nobody."""
-    store = run.store
-    other = {"use_case": "ga4_purchase", "audience": "winback", "as_of": MONDAY}
-    other |= {"user_id": "u1", "probability": 0.5, "is_control": False}
-
-    def late(session: Any, audience: Any) -> Any:
-        deployment.append(AUDIENCE_MEMBERS, {**other, "control_group": "winback"})
-        return store(session, audience)
-
-    monkeypatch.setattr(run, "store", late)
-    with pytest.raises(Conflict, match="another run chose the members"):
-        send(deployment)
-
-    assert members_of(deployment, is_control=False) == {"u1"}
-    assert ledger(deployment) == []
 
 
 def test_a_receiver_that_does_not_answer_is_tried_eight_times(deployment, crm):

@@ -23,7 +23,6 @@ from propensity.audience.result import (
     result,
     sentence,
 )
-from propensity.runs.uplifts import quarter_of
 from propensity.settings import Settings
 from propensity.statements import statement
 
@@ -173,13 +172,6 @@ def test_a_sum_that_two_use_cases_have_is_not_added():
     assert together.shared_with == ["call of shop_uk"]
     assert "shared with call of shop_uk" in of_all
     assert of_all.endswith("don't add the sums.")
-
-
-def test_a_quarter_has_three_months():
-    quarter = quarter_of(date(2026, 12, 31))
-
-    assert quarter.name == "2026-Q4"
-    assert (quarter.first, quarter.last) == (date(2026, 10, 1), date(2026, 12, 31))
 
 
 def test_audiences_with_control_groups_of_their_own_are_told_how_to_share_one(
