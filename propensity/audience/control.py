@@ -22,18 +22,17 @@ from functools import cached_property
 from propensity.audience.declared import DeclaredAudience, all_audiences
 from propensity.errors import ArtifactError, RequestError
 from propensity.gcp.artifacts import Artifacts
+from propensity.ids import USER
 from propensity.registry.deployment import Deployment
 from propensity.statements import statement
 
 # The key of control groups; the first audience of a deployment creates it.
 KEY = "audiences/key.json"
-# What a control group is drawn by, where its audiences name no column.
-USER = "user_id"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Draw:
-    """How a control group is drawn: of all users, a share of 0 to 0.9."""
+    """How a control group is drawn: by users or a column, a share of 0 to 0.9."""
 
     group: str
     share: float

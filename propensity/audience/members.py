@@ -27,12 +27,13 @@ from typing import Any
 import pyarrow as pa
 
 from propensity import statements, suppression
-from propensity.audience.control import USER, Control, control_of
+from propensity.audience.control import Control, control_of
 from propensity.audience.declared import MOST_USERS, DeclaredAudience
 from propensity.audience.destinations.values import known_as, of_json
 from propensity.errors import Conflict, PropensityError, RequestError, UseCaseError
 from propensity.ga4.view import check_view
 from propensity.gcp.session import Session, session_of
+from propensity.ids import USER
 from propensity.measures.statistic import Statistic
 from propensity.registry.deployment import Deployment
 from propensity.statements import Line, statement

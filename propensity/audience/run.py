@@ -17,7 +17,6 @@ from datetime import date, timedelta
 
 from propensity import errors
 from propensity.audience import declared, receivers, stop_file, stopping
-from propensity.audience.control import USER
 from propensity.audience.declared import Declared, DeclaredAudience
 from propensity.audience.delivery import Delivery, DeliveryResult, Watched
 from propensity.audience.destinations.destination import (
@@ -36,6 +35,7 @@ from propensity.audience.stopping import Listed, listed
 from propensity.clock import SYSTEM, Clock
 from propensity.errors import RequestError
 from propensity.gcp.session import Session, session_of
+from propensity.ids import USER
 from propensity.registry.deployment import Deployment
 from propensity.registry.leases import leased
 from propensity.tables.audiences import AUDIENCE_PLANS

@@ -29,6 +29,7 @@ from propensity.ga4.shards import KINDS, end_of, kinds_read, local_days, tables_
 from propensity.ga4.view import consent_of, events_view, with_refusals
 from propensity.pages.words import plural
 from propensity.registry.leases import Lease, leased
+from propensity.settings import GIB, Settings
 from propensity.statements import statement
 from propensity.tables.export_names import VIEW
 from propensity.timeframe import DAY
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from propensity.gcp.artifacts import Artifacts
     from propensity.gcp.warehouse import Warehouse
     from propensity.runs.run import Run
-    from propensity.settings import Settings
     from propensity.suppression import Suppressed
     from propensity.usecases import UseCase
 
@@ -63,8 +63,6 @@ SHOP_EVENTS = frozenset({"purchase", "refund"})
 SLACK = timedelta(weeks=26)
 # Of a day that has to be read again, as the statement that digested it.
 NOT_WHOLE = ""
-
-GIB = 1024**3
 
 
 @dataclass(frozen=True, kw_only=True)

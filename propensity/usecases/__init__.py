@@ -67,7 +67,7 @@ def wrong_names() -> list[str]:
 def declaration_text(name: str) -> str:
     """Return the text of a ``usecase.toml``; empty where it cannot be read."""
     with suppress(OSError, UseCaseError):
-        return statements.read_text(folders.place(name), declaration.FILE)
+        return statements.read_text(folders.place(name), folders.FILE)
     return ""
 
 
@@ -89,7 +89,7 @@ def load(name: str) -> UseCase:
     # A model that is loaded may name classes of a model.py.
     if str(folders.own()) not in __path__:
         __path__.append(str(folders.own()))
-    use_case = parse(name, statements.read_text(folders.place(name), declaration.FILE))
+    use_case = parse(name, statements.read_text(folders.place(name), folders.FILE))
     if use_case.like:
         _check_instance(use_case)
     for stem in use_case.kind.statements:
@@ -111,7 +111,7 @@ def _check_instance(use_case: UseCase) -> None:
         )
     if use_case.ga4_property and not use_case.reads_export:
         raise UseCaseError(
-            f"{name}/{declaration.FILE}: property: {use_case.like} does not read the "
+            f"{name}/{folders.FILE}: property: {use_case.like} does not read the "
             "GA4 export. Remove the entry"
         )
 
@@ -166,7 +166,7 @@ def exports(settings: Settings, only: Sequence[str] | None = None) -> list[Setti
 def _check_same_export(use_case: UseCase, export: Settings, other: Settings) -> None:
     if export.export != other.export:
         raise UseCaseError(
-            f"{use_case.name}/{declaration.FILE}: property.ga4_dataset is "
+            f"{use_case.name}/{folders.FILE}: property.ga4_dataset is "
             f"{export.export}, and another use case reads {other.export}: the tables "
             "of both would have the same names. Copy one export to a dataset of "
             "another name"

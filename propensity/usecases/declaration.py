@@ -28,7 +28,6 @@ from propensity.schema import MOMENTS
 from propensity.settings import EXPORT, PREDICTION_DAYS, Settings
 from propensity.statements import Line, statement
 
-FILE = "usecase.toml"
 # Entries of [events] that describe no event type are moved to this name.
 OWN_EVENTS = "[events]"
 # Stands around a statement that reads tables of the user's own.

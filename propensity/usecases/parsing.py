@@ -63,7 +63,7 @@ def parse(name: str, text: str) -> UseCase:
     except RecursionError:
         problems = ["its tables are nested too deeply"]
     if problems:
-        file = f"{name}/{declaration.FILE}"
+        file = f"{name}/{folders.FILE}"
         raise UseCaseError("\n".join(f"{file}: {problem}" for problem in problems))
     return use_case
 
@@ -80,7 +80,7 @@ def _completed(name: str, entries: Mapping[str, Any]) -> dict[str, Any]:
     if like not in folders.names():
         advice = instead(str(like)[:64], folders.names(), kind="Use cases")
         raise ValueError(f"like: there is no use case {str(like)[:64]!r}. {advice}")
-    text = statements.read_text(folders.place(like), declaration.FILE)
+    text = statements.read_text(folders.place(like), folders.FILE)
     original: dict[str, Any] = {}
     with contextlib.suppress(ValueError):
         original = tomllib.loads(text)

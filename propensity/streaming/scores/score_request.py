@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from propensity import usecases
 from propensity.errors import RequestError, TooLarge
-from propensity.ids import INEXACT, is_encodable, problem_of
+from propensity.ids import EVENT, INEXACT, is_encodable, problem_of
 from propensity.streaming.events.values import (
     MAXIMUM_TEXT_CHARACTERS,
     OUT_OF_RANGE,
@@ -28,7 +28,6 @@ from propensity.usecases import NUMBER, Features, UseCase
 # A body has one of these, or else the features themselves.
 WAYS = ("features", "instances", "user_id")
 INGESTED = "ingest_ts"
-EVENT_ID = "event_id"
 MAXIMUM_INSTANCES = 1_000
 
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
@@ -217,7 +216,7 @@ def _instance(use_case: UseCase, sources: Sequence[Item], latest: datetime) -> I
 
 
 def _event_id(use_case: UseCase, sources: Sequence[Item]) -> str | None:
-    names = [EVENT_ID]
+    names = [EVENT]
     if use_case.scores_events:
         names.insert(0, use_case.entity)
     for source in sources:
