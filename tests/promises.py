@@ -66,9 +66,10 @@ def copied(tree: Path) -> Path:
         text=True,
     )
     for name in filter(None, listed.split("\0")):
-        if (ROOT / name).is_file():
+        if (ROOT / name).exists():
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, tree / name)
+            # A function's folder has links to the packages that it needs.
+            shutil.copy2(ROOT / name, tree / name, follow_symlinks=False)
     (tree / ".venv").symlink_to(sys.prefix)
     for words in (["init", "-q"], ["add", "--all"], ["commit", "-q", "-m", "copy"]):
         subprocess.run([*GIT, *words], cwd=tree, check=True)
