@@ -31,7 +31,7 @@ GIT = ("git", "-c", "user.name=promises", "-c", "user.email=promises@localhost")
 
 
 def main() -> int:
-    """Prove promises, and print what became of each; return how many are not proved."""
+    """Prove promises, and print what became of each; return 1 if one is not proved."""
     parser = argparse.ArgumentParser(prog="python -m tests.promises")
     parser.add_argument("--only", default="", help="words that a promise has")
     parser.add_argument("--breaks", type=Path, help="a file of other breaks")
