@@ -22,7 +22,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.measuring.report import Line, in_turns
-from propensity.cli.progress import announced, watched
 
 ROWS = 1_000_000
 MONTHS = 10
@@ -98,8 +97,6 @@ def try_it(path: Path) -> None:
         str(path),
         report=path.with_suffix(".html"),
         scores=path.with_suffix(".csv"),
-        step=announced,
-        watched=watched,
         label="churned",
         time="month",
         user="customer",

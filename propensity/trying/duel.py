@@ -375,7 +375,6 @@ def _rule_of(
 
 
 def _read_value(written: pd.Series, feature: Feature) -> Any:
-    """Read a value of a rule as those of its column are read."""
     if feature.kind != "date":
         return feature.read(written, None)[0].as_py()
     words = Words.of(written)

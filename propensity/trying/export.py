@@ -23,6 +23,8 @@ import pyarrow as pa
 from msgspec import structs
 
 from propensity import usecases
+from propensity.cli.answers import say
+from propensity.cli.progress import announced, watched
 from propensity.errors import (
     AccessDenied,
     MissingTable,
@@ -63,11 +65,9 @@ from propensity.trying.duel import (
 from propensity.trying.first_look.scores import best_first
 from propensity.trying.first_look.who import Trait, who_of_test, who_they_are
 from propensity.trying.sentences import did_of
-from propensity.trying.tables import Step
 from propensity.usecases import UseCase
 from propensity.usecases.prices import TIB, price_of
 from propensity.usecases.use_case import limits_of
-from propensity.watching import Watched
 
 # Fewer days say nothing of a week that was not learned from.
 FEWEST_DAYS = 60
@@ -268,9 +268,6 @@ def try_export(
     against: str | None = None,
     agrees: Callable[[str], bool],
     now: datetime,
-    say: Callable[[str], None],
-    step: Step,
-    watched: Watched,
 ) -> TriedExport:
     """
     Try an export, and change nothing.
@@ -284,39 +281,19 @@ def try_export(
         agrees: Is asked whether to read more than BigQuery's free month, for the price
             in the text.
         now: Says which streamed tables are complete.
-        say: Tells the price, before anything is read.
     """
     with open_trial(target, label_event, jobs_in=jobs_in, now=now) as trial:
         todays = None if against is None else _todays_list(trial, against)
-        return train_here(
-            trial, todays, agrees=agrees, say=say, step=step, watched=watched
-        )
-
-
-def train_here(
-    trial: ExportTrial,
-    todays: TodaysList | None = None,
-    *,
-    agrees: Callable[[str], bool],
-    say: Callable[[str], None],
-    step: Step,
-    watched: Watched,
-) -> TriedExport:
-    """Read the export of a trial that is open, train, and score; as ``try_export``."""
-    bounded, bytes_read = read_agreed(trial, agrees=agrees, say=say, step=step)
-    _check_conversions(bounded)
-    return _tried(bounded, todays, bytes_read=bytes_read, step=step, watched=watched)
+        return train_here(trial, todays, agrees=agrees)
 
 
 def read_agreed(
-    trial: ExportTrial,
-    *,
-    agrees: Callable[[str], bool],
-    say: Callable[[str], None],
-    step: Step,
+    trial: ExportTrial, agrees: Callable[[str], bool]
 ) -> tuple[ExportTrial, int]:
     """
     Read the days of a trial for a price that is said and, above the free month, agreed.
+
+    Temporary tables have what a deployment keeps of the export.
 
     Returns:
         The trial, no statement of which bills more, and the bytes that were read.
@@ -335,9 +312,17 @@ def read_agreed(
             f"{text}. That is above the free 1 TiB a month, and nothing was read",
             hint="To read it for this price, add --yes",
         )
-    bounded = _bounded(trial, size)
-    with step(f"reading {plural(len(trial.days), 'day')} of {trial.export.name}"):
-        return bounded, read_days(bounded)
+    limit = max(size + size // 20, LEAST_BYTES)
+    settings = replace(trial.settings, maximum_bytes_billed=limit)
+    session = trial.warehouse
+    session.settings = settings
+    before = session.bytes_billed
+    with announced(f"reading {plural(len(trial.days), 'day')} of {trial.export.name}"):
+        events = statement("trial_events", ga_events=trial.export.view)
+        session.execute(events, trial.parameters)
+        bytes_read = session.bytes_billed - before
+        session.execute(statement("trial_digest"), {"days": trial.days})
+    return replace(trial, settings=settings), bytes_read
 
 
 @contextlib.contextmanager
@@ -507,7 +492,6 @@ def _fewest_weeks(full: Timeframe) -> int:
 
 
 def _shortest(full: Timeframe) -> int:
-    """Return the days of the shortest lookback of a trial."""
     return min(SHORTEST_LOOKBACK, full.lookback_days)
 
 
@@ -537,30 +521,6 @@ def price_text(trial: ExportTrial, size: int) -> str:
 def size_text(size: int) -> str:
     """Write a number of bytes."""
     return f"{size / GIB:,.1f} GiB" if size >= GIB else f"{size / MIB:,.1f} MiB"
-
-
-def _bounded(trial: ExportTrial, size: int) -> ExportTrial:
-    """Return a trial no statement of which bills more than was said."""
-    limit = max(size + size // 20, LEAST_BYTES)
-    settings = replace(trial.settings, maximum_bytes_billed=limit)
-    trial.warehouse.settings = settings
-    return replace(trial, settings=settings)
-
-
-def read_days(trial: ExportTrial) -> int:
-    """
-    Read the export, and keep what a deployment keeps as temporary tables.
-
-    Returns:
-        The bytes of the export that were billed.
-    """
-    before = trial.warehouse.bytes_billed
-    trial.warehouse.execute(
-        statement("trial_events", ga_events=trial.export.view), trial.parameters
-    )
-    bytes_read = trial.warehouse.bytes_billed - before
-    trial.warehouse.execute(statement("trial_digest"), {"days": trial.days})
-    return bytes_read
 
 
 def paid_by_date(
@@ -627,21 +587,22 @@ def _check_conversions(trial: ExportTrial) -> None:
     )
 
 
-def _tried(
+def train_here(
     trial: ExportTrial,
-    todays: TodaysList | None,
+    todays: TodaysList | None = None,
     *,
-    bytes_read: int,
-    step: Step,
-    watched: Watched,
+    agrees: Callable[[str], bool],
 ) -> TriedExport:
+    """Read the export of a trial that is open, train, and score; as ``try_export``."""
+    trial, bytes_read = read_agreed(trial, agrees)
+    _check_conversions(trial)
     settings = trial.settings
     use_case = trial.use_case
     task = use_case.task(settings)
     limits = limits_of(settings)
-    with step("computing features and outcomes"):
+    with announced("computing features and outcomes"):
         rows = user_rows(trial, NOBODY)
-    with step(f"training on {len(rows):,} rows"):
+    with announced(f"training on {len(rows):,} rows"):
         parts = split_users(
             rows,
             task,
@@ -654,7 +615,7 @@ def _tried(
         verdict = gate.compare(trained, None)
         valued = value.train_value(trained, task.features, seed=settings.seed)
     duel = None if todays is None else _duel(trial, trained, todays)
-    with step(f"scoring users as of {trial.as_of}"):
+    with announced(f"scoring users as of {trial.as_of}"):
         people, features = scored(trial, trained)
     origin = Origin(
         rows=rows,
@@ -686,7 +647,6 @@ def _todays_list(trial: ExportTrial, against: str) -> TodaysList:
 
 
 def _duel(trial: ExportTrial, trained: Trained, todays: TodaysList) -> Duel:
-    """Compare the model's list with today's, with what their users paid."""
     rows, score, _ = trained.judged_forward()
     dates = rows.rows["as_of"].to_pylist()
     paid = paid_by_date(trial, sorted(set(dates)))

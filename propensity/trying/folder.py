@@ -26,14 +26,14 @@ from propensity.spreadsheet import csv_of, id_meant, id_of_cell, unmarked
 from propensity.table_files import files as table_files
 from propensity.tables.audiences import GroupSums
 from propensity.tables.models import Range
-from propensity.trying.lists import CONTACT, CONTROL, GROUP, KEY, read_rows
+from propensity.trying.lists import CONTACT, CONTROL, GROUP, KEY
 
 FILE = "propensity-lists.json"
 PAGE = "index.html"
 REPORT = "report.html"
 LOCK = ".propensity-lists.lock"
-# What a killed run leaves, of this release and of earlier ones.
-UNFINISHED = (".part", ".new")
+# What a killed run leaves.
+UNFINISHED = ".part"
 # Lists of another form can't be added up with new ones: a release that chooses, draws
 # or counts otherwise raises it.
 FORM = 1
@@ -87,20 +87,19 @@ class WeeklyList(Struct, frozen=True, kw_only=True):
         users: All scored users; 0 of a list that was taken in.
         chances: Mean probability and number of all scored users, from groups of them.
         range: What was expected of all of them, as a range of buyers.
-        members: None as releases wrote it that read the list itself.
         lacked: Days of its outcomes that the export lacks.
         cost_per_contact: As it was when the list was written; None if nobody said.
     """
 
     as_of: date
-    sha256: str
+    sha256: str = ""
     contacted: int
     held_out: int
-    users: int
-    chances: Sequence[tuple[float, int]]
-    range: Range | None
+    users: int = 0
+    chances: Sequence[tuple[float, int]] = ()
+    range: Range | None = None
     counted: Counted | None = None
-    members: Sequence[ListedUser] | None = None
+    members: Sequence[ListedUser]
     lacked: Sequence[date] = ()
     cost_per_contact: float | None = None
 
@@ -116,11 +115,6 @@ class WeeklyList(Struct, frozen=True, kw_only=True):
     def expected(self) -> float:
         """The buyers that were expected of all scored users."""
         return sum(mean * users for mean, users in self.chances)
-
-    @property
-    def listed(self) -> Sequence[ListedUser]:
-        assert self.members is not None
-        return self.members
 
 
 class Lists(Struct, frozen=True, kw_only=True):
@@ -181,38 +175,19 @@ def read_lists(folder: Path) -> Lists | None:
     Return what a folder has; None of a new one.
 
     Raises:
-        RequestError: The file is damaged; or a release wrote it that kept users in
-            their lists alone, and one of these is missing or was edited.
+        RequestError: The file is damaged.
     """
     file = folder / FILE
     if not file.exists():
         return None
     try:
-        state = msgspec.json.decode(file.read_bytes(), type=Lists)
+        return msgspec.json.decode(file.read_bytes(), type=Lists)
     except msgspec.DecodeError as error:
         raise RequestError(
             f"{file} is damaged: {error}",
             hint="Restore it, or begin another folder",
             field="folder",
         ) from error
-    weeks = [_with_members(folder, week) for week in state.weeks]
-    return structs.replace(state, weeks=weeks)
-
-
-def _with_members(folder: Path, week: WeeklyList) -> WeeklyList:
-    """Return a week with its users, which older versions kept in the list alone."""
-    if week.members is not None:
-        return week
-    path = folder / week.name
-    if not path.exists() or _sha256(path.read_bytes()) != week.sha256:
-        change = "was edited" if path.exists() else "is missing"
-        raise RequestError(
-            f"{path} {change}, and an older version of Propensity kept no copy of it",
-            hint="Restore the list as it was written, once: from then on the folder "
-            "has a copy of its own",
-            field="folder",
-        )
-    return structs.replace(week, members=members_of(read_rows(path)))
 
 
 def check_bound(state: Lists, bound: Bound, folder: Path) -> None:
@@ -273,7 +248,7 @@ def differences(folder: Path, state: Lists) -> list[str]:
 
 
 def _difference(path: Path, week: WeeklyList) -> str:
-    users = {member.user_id for member in week.listed}
+    users = {member.user_id for member in week.members}
     try:
         cells = _ids_written(table_files.read_file(path, [USER]))
     except SchemaError as error:
@@ -306,7 +281,7 @@ def without_users(
     found = listed.intersection(users)
     weeks = []
     for week in state.weeks:
-        kept = [member for member in week.listed if member.user_id not in users]
+        kept = [member for member in week.members if member.user_id not in users]
         weeks.append(structs.replace(week, members=kept))
     unread = []
     own = {FILE, PAGE, REPORT, LOCK, KEY}
@@ -325,7 +300,7 @@ def without_users(
 def _listed(state: Lists) -> set[str]:
     listed = set[str]()
     for week in state.weeks:
-        listed.update(member.user_id for member in week.listed)
+        listed.update(member.user_id for member in week.members)
     return listed
 
 
@@ -354,7 +329,6 @@ def _remove_rows(
 
 
 def _ids_written(table: pa.Table) -> list[str]:
-    """Return the ids of a CSV file as its cells have them."""
     return [cell or "" for cell in table[USER].to_pylist()]
 
 
@@ -363,9 +337,9 @@ def new_members(state: Lists, week: WeeklyList) -> pd.DataFrame:
     earlier: set[str] = set()
     for other in state.weeks:
         if other.as_of < week.as_of:
-            earlier.update(member.user_id for member in other.listed)
+            earlier.update(member.user_id for member in other.members)
     rows = []
-    for member in week.listed:
+    for member in week.members:
         if member.user_id not in earlier:
             group = CONTROL if member.is_control else CONTACT
             rows.append((member.user_id, member.probability, group))

@@ -14,7 +14,7 @@ import hmac
 import re
 import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,12 +28,12 @@ from propensity.audience.control import Control
 from propensity.budget import Budget
 from propensity.errors import RequestError, SchemaError
 from propensity.measures.gain import Gain, gained
-from propensity.measures.intervals import NORMAL, Difference
+from propensity.measures.intervals import NORMAL
 from propensity.measures.money import exact_money
 from propensity.measures.power import power, smallest_uplift
 from propensity.measures.uplift import figures
 from propensity.pages.words import plural
-from propensity.spreadsheet import WORKBOOK, id_of_cell, list_of
+from propensity.spreadsheet import id_of_cell
 from propensity.table_files import files as table_files
 from propensity.table_files.texts import refuse
 from propensity.tables.audiences import Figures, GroupSums
@@ -45,6 +45,7 @@ from propensity.trying.export import (
 )
 from propensity.trying.first_look.columns import check_once, check_users
 from propensity.trying.first_look.who import traits_text
+from propensity.trying.tables import check_files, ids_of_cells, write_scores
 
 # How many of the best a list of an export has.
 BEST = 500
@@ -153,10 +154,12 @@ def fingerprint_of(user: str, control: Control) -> str:
     return hmac.digest(control.key, b"forgotten " + user.encode(), "sha256").hex()
 
 
-def provable_in_a_year(rate: float, users: int, share: float) -> str:
+def provable_in_a_year(listed: pd.DataFrame, share: float) -> str:
     """Say what the groups of a folder's first list can prove, and those of a year."""
     if not share:
         return ""
+    users = len(listed)
+    rate = float(listed["probability"].mean()) if users else 0.0
     new_a_week = NEW_SHARE * users
     proofs = power(rate, users, new_a_week=new_a_week, share=share)
     first = proofs[0].smallest_lift
@@ -210,42 +213,6 @@ class ReadList:
     horizon_days: int
     control_share: float
 
-    @property
-    def known_on(self) -> date:
-        """The first day on which no outcome of its horizon is missing."""
-        return self.as_of + timedelta(days=self.horizon_days)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Judged:
-    """
-    What contacting the users of a list brought.
-
-    Attributes:
-        label_event: What they did, who count as buyers.
-        until: The day before which outcomes end; None where nobody says.
-        known_on: The first day on which all outcomes of the list are known.
-        orders, matched: Rows with outcomes, and how many are of the list's users; None
-            where an export has them.
-        buyers: More buyers in all, with their interval; ``amount`` is more money, None
-            where no amount is known. Both are None where rows of the list got lost.
-        verdict: As that of an audience.
-    """
-
-    since: date
-    until: date | None
-    known_on: date
-    label_event: str
-    contacted: int
-    control: int
-    contacted_buyers: int
-    control_buyers: int
-    orders: int | None
-    matched: int | None
-    buyers: Difference | None
-    amount: Difference | None
-    verdict: str
-
 
 def judge_by_orders(
     list_file: Path,
@@ -255,9 +222,9 @@ def judge_by_orders(
     amount: str | None,
     time: str | None,
     now: datetime,
-) -> Judged:
+) -> dict[str, Any]:
     """
-    Read a list back beside a file of orders.
+    Read a list back beside a file of orders, and say what contacting brought.
 
     Args:
         user: The column of orders with the ids of the list.
@@ -265,9 +232,12 @@ def judge_by_orders(
         time: The column with the time of an order, of which those before the list's
             date are left out; None where the file has later ones alone.
         now: No order is later, but for a day of time zones.
+
+    Returns:
+        Differences are None where rows of the list got lost, and ``amount`` also where
+        nobody says what was paid.
     """
     listed = read_list(list_file)
-    check_groups(listed, list_file)
     kinds = {
         name: kind for name, kind in ((amount, "FLOAT64"), (time, "TIMESTAMP")) if name
     }
@@ -300,8 +270,31 @@ def judge_by_orders(
     frame = pd.DataFrame({"user": ids, "paid": values[amount] if amount else np.nan})
     frame = frame[is_later & is_listed]
     paid = frame.groupby("user")["paid"].sum(min_count=1).to_dict()
-    answer = judged(listed, paid, until=until)
-    return replace(answer, orders=int(is_later.sum()), matched=len(frame))
+    sums = group_sums(listed.rows, paid)
+    known_on = listed.as_of + timedelta(days=listed.horizon_days)
+    shown = figures(
+        sums,
+        control_share=listed.control_share,
+        errors=NORMAL,
+        is_final=until is None or until >= known_on,
+    )
+    gain = plain_gain(brought(shown, sums))
+    contacted, control = sums
+    return {
+        "since": listed.as_of,
+        "until": until,
+        "known_on": known_on,
+        "label_event": listed.label_event,
+        "contacted": contacted.users,
+        "control": control.users,
+        "contacted_buyers": contacted.conversions,
+        "control_buyers": control.conversions,
+        "orders": int(is_later.sum()),
+        "matched": len(frame),
+        "buyers": gain["buyers"],
+        "amount": gain["amount"],
+        "verdict": shown.verdict,
+    }
 
 
 def _on_list(ids: pd.Series, listed: pd.Series) -> pd.Series:
@@ -327,8 +320,13 @@ def _bare(user: str) -> str:
     return re.sub(r"\.0+$", "", id_of_cell(user).strip().lower())
 
 
-def read_rows(file: Path) -> pd.DataFrame:
-    """Return the rows of a list: none if all its users were forgotten."""
+def read_list(file: Path) -> ReadList:
+    """
+    Return a list, which says what it is of, and in which group each user is.
+
+    Raises:
+        SchemaError: A row is wrong, or one of the two groups has no users.
+    """
     kinds = {"probability": "FLOAT64", **FACTS, GROUP: "STRING"}
     table = table_files.read_file(file, ["user_id"])
     missing = [name for name in kinds if name not in table.column_names]
@@ -341,7 +339,9 @@ def read_rows(file: Path) -> pd.DataFrame:
         )
     columns = {}
     with table_files.named(file):
-        columns["user_id"] = _ids_of(table)
+        # It refuses numbers that may have lost digits.
+        table_files.identities(table["user_id"], "user_id")
+        columns["user_id"] = ids_of_cells(table["user_id"])
         for name, kind in kinds.items():
             columns[name] = table_files.typed(table, name, kind, is_needed=True)
         rows = pa.table(columns).to_pandas(date_as_object=True)
@@ -357,24 +357,15 @@ def read_rows(file: Path) -> pd.DataFrame:
             if is_other.any():
                 hint = "read lists back one by one"
                 refuse(rows[name], is_other, "is not that of row 1", hint=hint)
-    return rows
-
-
-def _ids_of(table: pa.Table) -> pa.Array:
-    """Return the ids of a list as they were before it was written as CSV."""
-    # It refuses numbers that may have lost digits.
-    table_files.identities(table["user_id"], "user_id")
-    ids = []
-    for cell in table["user_id"].cast(pa.string()).to_pylist():
-        ids.append(None if cell is None else id_of_cell(cell))
-    return pa.array(ids, pa.string())
-
-
-def read_list(file: Path) -> ReadList:
-    """Return a list, which says what it is of, and in which group each user is."""
-    rows = read_rows(file)
     if rows.empty:
         raise SchemaError(f"{file} has no users", hint="Read the whole list back")
+    groups = sorted(rows[GROUP].unique())
+    if groups != [CONTACT, CONTROL]:
+        raise SchemaError(
+            f"{file}, column {GROUP} has {', '.join(groups)}, and needs both {CONTACT} "
+            f"and {CONTROL}",
+            hint="Write a list with a control group: --scores list.csv --control 10%",
+        )
     facts = rows.iloc[0]
     return ReadList(
         rows=rows,
@@ -382,53 +373,6 @@ def read_list(file: Path) -> ReadList:
         label_event=str(facts["label_event"]),
         horizon_days=int(facts["horizon_days"]),
         control_share=float(facts["control_share"]),
-    )
-
-
-def check_groups(listed: ReadList, file: Path) -> None:
-    """Raise SchemaError if a list lacks one of its two groups."""
-    groups = sorted(listed.rows[GROUP].unique())
-    if groups != [CONTACT, CONTROL]:
-        raise SchemaError(
-            f"{file}, column {GROUP} has {', '.join(groups) or 'no value'}, and needs "
-            f"both {CONTACT} and {CONTROL}",
-            hint="Write a list with a control group: --scores list.csv --control 10%",
-        )
-
-
-def judged(
-    listed: ReadList, paid: Mapping[str, float | None], *, until: date | None
-) -> Judged:
-    """
-    Say what contacting brought, as of an audience.
-
-    Args:
-        paid: What each buyer paid; None where it is not known.
-        until: The day before which outcomes end; None if it is late enough.
-    """
-    sums = group_sums(listed.rows, paid)
-    shown = figures(
-        sums,
-        control_share=listed.control_share,
-        errors=NORMAL,
-        is_final=until is None or until >= listed.known_on,
-    )
-    contacted, control = sums
-    gain = brought(shown, sums)
-    return Judged(
-        since=listed.as_of,
-        until=until,
-        known_on=listed.known_on,
-        label_event=listed.label_event,
-        contacted=contacted.users,
-        control=control.users,
-        contacted_buyers=contacted.conversions,
-        control_buyers=control.conversions,
-        orders=None,
-        matched=None,
-        buyers=gain.buyers,
-        amount=gain.amount,
-        verdict=shown.verdict,
     )
 
 
@@ -481,6 +425,14 @@ def brought(
     return Gain(buyers=gain.buyers)
 
 
+def plain_gain(gain: Gain) -> dict[str, dict[str, float | None] | None]:
+    """Return what contacting brought for programs: ends are None of too few."""
+    plain = {}
+    for name, difference in gain._asdict().items():
+        plain[name] = asdict(difference) if difference else None
+    return plain
+
+
 def try_and_list(
     target: str,
     *,
@@ -497,27 +449,25 @@ def try_and_list(
         scores: The file to write the list to; None for none.
         share: Of the list, that is held out; None for no control group.
     """
-    whole_files.check_output(report, ".html", option="report", others=[])
+    check_files(report=report, scores=scores)
     control = None
-    if scores is not None:
-        others = [str(report)]
-        whole_files.check_output(
-            scores, ".csv", WORKBOOK, option="scores", others=others
-        )
-        if share is not None:
-            control = draw_control(share, scores.parent)
+    if scores is not None and share is not None:
+        control = draw_control(share, scores.parent)
     tried = try_export(target, **arguments)
-    answer = told(tried)
-    duel = tried.duel
-    answer["against"] = None if duel is None else duel.plain()
     who = tried.who()
-    answer |= {"report": str(report), "scores": None, "listed": 0}
-    answer |= {"provable": "", "key": ""}
+    answer = {
+        **told(tried),
+        "against": None if tried.duel is None else tried.duel.plain(),
+        "report": str(report),
+        "scores": None,
+        "listed": 0,
+        "provable": "",
+        "key": "",
+    }
     if scores is not None:
         listed = best(tried.people, tried.trial, control)
         who = tried.who(listed["user_id"])
-        answer["scores"] = str(scores)
-        answer["listed"] = len(listed)
+        answer |= {"scores": str(scores), "listed": len(listed)}
         if control is not None:
             use_case = tried.trial.use_case
             answer["provable"] = provable(
@@ -527,8 +477,7 @@ def try_and_list(
                 outcome=use_case.outcome,
             )
             answer["key"] = str(scores.parent / KEY)
-        content = list_of(scores, list(listed), listed.itertuples(index=False))
-        whole_files.write_whole(scores, content)
+        write_scores(scores, listed)
     answer["who"] = [asdict(line) for line in who]
     answer["who_words"] = traits_text(who)
     whole_files.write_whole(report, tried.page(who).encode())

@@ -50,12 +50,9 @@ def what_contacting_brought(answer: Mapping[str, Any]) -> str:
         f"{contacted} who were contacted {did}, and "
         f"{count(answer['control_buyers'])} of {count(answer['control'])} in the "
         "control group.",
+        f"{count(answer['matched'])} of {plural(answer['orders'], 'row')} since then "
+        "are of the list's users.",
     ]
-    if answer["orders"] is not None:
-        lines.append(
-            f"{count(answer['matched'])} of {plural(answer['orders'], 'row')} since "
-            "then are of the list's users."
-        )
     if answer["buyers"]:
         lines.append(
             f"Contacting {contacted} brought {_with_interval(answer['buyers'], who)}."

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from propensity import usecases, whole_files
+from propensity.cli.progress import announced
 from propensity.errors import MissingTable, RequestError
 from propensity.gcp.warehouse import Warehouse
 from propensity.learning.candidates import ALGORITHMS, imported
@@ -29,12 +29,9 @@ from propensity.trying.first_look.table import FirstLook, look_at_table
 from propensity.trying.first_look.who import Trait, traits_text
 from propensity.usecases import parsing
 from propensity.usecases.declaration import SOURCE_TABLE
-from propensity.watching import Watched
 
 # Of a table of BigQuery; more would fill a laptop's memory.
 MAXIMUM_ROWS = 1_000_000
-
-Step = Callable[[str], AbstractContextManager[Any]]
 
 
 def is_use_case(target: str) -> bool:
@@ -81,8 +78,6 @@ def try_file(
     report: Path,
     scores: Path | None = None,
     rows: str | None = None,
-    step: Step,
-    watched: Watched,
     candidates: Path | None = None,
     against: str | None = None,
     **chosen: Any,
@@ -101,18 +96,18 @@ def try_file(
     Returns:
         With a list, a look without columns that may know the outcome.
     """
-    _check_files(target, rows, report=report, scores=scores)
+    check_files(target, rows, report=report, scores=scores)
     if candidates is not None:
         chosen["candidates"] = parsing.candidates_of(candidates)
         # One that is not here is said before the table is read and others are fitted.
         for candidate in chosen["candidates"]:
             if candidate.algorithm not in ALGORITHMS:
                 imported(candidate)
-    new_rows = _read_rows(rows, chosen["user"], step)
+    new_rows = _read_rows(rows, chosen["user"])
     file = Path(target)
-    table = _labelled(target, chosen["label"], step=step)
+    table = _labelled(target, chosen["label"])
     typing = f"typing {table.num_columns} columns of {len(table):,} rows"
-    with table_files.named(file), step(typing):
+    with table_files.named(file), announced(typing):
         read = read_table(table, name=file.name, **chosen)
     # The file itself is not kept.
     del table
@@ -126,19 +121,22 @@ def try_file(
         # Faults of these rows are said before the training, which takes a minute.
         with table_files.named(to_score):
             RowsToScore.of(read, new_rows)
-    with table_files.named(file), step(f"training on {len(read.rows):,} rows"):
-        look = look_at_table(read, watched)
+    with table_files.named(file), announced(f"training on {len(read.rows):,} rows"):
+        look = look_at_table(read)
         duel = None if todays is None else compare_look(look, todays)
         if scores is not None:
             look = look.without_leaks
     listed = None
     who = None
     if scores is not None:
-        with table_files.named(to_score), step("scoring the list"):
+        with table_files.named(to_score), announced("scoring the list"):
             listed, who = look.list_of(new_rows)
             listed = listed.round({"probability": 6})
-    page = look.page(duel=duel, who=who)
-    count = _write(page, listed, report=report, scores=scores)
+    whole_files.write_whole(report, look.page(duel=duel, who=who).encode())
+    count = 0
+    if listed is not None and scores is not None:
+        write_scores(scores, listed)
+        count = len(listed)
     return TriedTable(look=look, duel=duel, who=who, listed=count)
 
 
@@ -148,7 +146,6 @@ def try_experiment_file(
     report: Path,
     scores: Path | None = None,
     rows: str | None = None,
-    step: Step,
     **chosen: Any,
 ) -> tuple[ExperimentLook, int]:
     """
@@ -162,66 +159,59 @@ def try_experiment_file(
     Returns:
         What the experiment says, and how many users the list has.
     """
-    _check_files(target, rows, report=report, scores=scores)
-    new_rows = _read_rows(rows, chosen["user"], step)
-    table = _labelled(target, chosen["label"], step=step)
-    with table_files.named(Path(target)), step(f"comparing {len(table):,} rows"):
+    check_files(target, rows, report=report, scores=scores)
+    new_rows = _read_rows(rows, chosen["user"])
+    table = _labelled(target, chosen["label"])
+    with table_files.named(Path(target)), announced(f"comparing {len(table):,} rows"):
         look = try_experiment(table, name=Path(target).name, **chosen)
-    listed = None
-    if rows is not None and new_rows is not None:
-        with table_files.named(Path(rows)), step(f"scoring {rows}"):
+    count = 0
+    if rows is not None and new_rows is not None and scores is not None:
+        with table_files.named(Path(rows)), announced(f"scoring {rows}"):
             listed = look.scores(new_rows).round({"effect": 6, "expected": 6})
-    return look, _write(look.page(), listed, report=report, scores=scores)
+        write_scores(scores, listed)
+        count = len(listed)
+    whole_files.write_whole(report, look.page().encode())
+    return look, count
 
 
-def _check_files(
-    target: str, rows: str | None, *, report: Path, scores: Path | None
-) -> None:
+def check_files(*read_files: str | None, report: Path, scores: Path | None) -> None:
     """Make sure that no file is replaced that another option names."""
-    read_files = [target] if rows is None else [target, rows]
-    whole_files.check_output(report, ".html", option="report", others=read_files)
+    others = list(filter(None, read_files))
+    whole_files.check_output(report, ".html", option="report", others=others)
     if scores is not None:
-        others = read_files + [str(report)]
+        others.append(str(report))
         whole_files.check_output(
             scores, ".csv", WORKBOOK, option="scores", others=others
         )
 
 
-def _read_rows(rows: str | None, user: str | None, step: Step) -> pa.Table | None:
+def write_scores(scores: Path, listed: pd.DataFrame) -> None:
+    """Write a list; one of nobody has its header alone, in the place of an earlier."""
+    content = list_of(scores, list(listed), listed.itertuples(index=False))
+    whole_files.write_whole(scores, content)
+
+
+def _read_rows(rows: str | None, user: str | None) -> pa.Table | None:
     """Return the rows to score; users of a list as they were before it was written."""
     if rows is None:
         return None
-    with step(f"reading {rows}"):
+    with announced(f"reading {rows}"):
         table = _read(rows)
     if user not in table.column_names or Path(rows).suffix.lower() != ".csv":
         return table
-    cells = table[user].to_pylist()
-    users = [None if cell is None else id_of_cell(cell) for cell in cells]
     place = table.column_names.index(user)
-    return table.set_column(place, user, pa.array(users, pa.string()))
+    return table.set_column(place, user, ids_of_cells(table[user]))
 
 
-def _write(
-    page: str, listed: pd.DataFrame | None, *, report: Path, scores: Path | None
-) -> int:
-    """
-    Write the report and the list; return how many users it has.
-
-    A list of nobody has its header alone, in the place of an earlier one.
-    """
-    whole_files.write_whole(report, page.encode())
-    if listed is None or scores is None:
-        return 0
-    whole_files.write_whole(
-        scores, list_of(scores, list(listed), listed.itertuples(index=False))
-    )
-    return len(listed)
+def ids_of_cells(column: pa.ChunkedArray) -> pa.Array:
+    """Return the ids of a list as they were before it was written as CSV."""
+    cells = column.cast(pa.string()).to_pylist()
+    ids = [None if cell is None else id_of_cell(cell) for cell in cells]
+    return pa.array(ids, pa.string())
 
 
-def _labelled(
-    target: str, label: str | Sequence[str] | None, *, step: Step
-) -> pa.Table:
-    with step(f"reading {target}"):
+def _labelled(target: str, label: str | Sequence[str] | None) -> pa.Table:
+    with announced(f"reading {target}"):
         table = _read(target)
     if not label:
         raise RequestError(

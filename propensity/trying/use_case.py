@@ -7,17 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from propensity import whole_files
+from propensity.cli.progress import announced
 from propensity.clock import SYSTEM
 from propensity.kinds.training import training_steps
 from propensity.learning.report import version_page
 from propensity.runs import export, train
 from propensity.runs.run import Overrides, RunRequest, begun, clients
-from propensity.trying.tables import Step
 
 
-def try_use_case(
-    name: str, *, as_of: date | None, report: Path, step: Step
-) -> dict[str, Any]:
+def try_use_case(name: str, *, as_of: date | None, report: Path) -> dict[str, Any]:
     """
     Train a use case on the deployment's rows, and write the report to a file.
 
@@ -34,9 +32,10 @@ def try_use_case(
     run = export.digest_training_days(begun(request, "try", clock=SYSTEM))
     steps = training_steps(run.use_case)
     try:
-        with step(f"reading the rows of {name} as of {run.as_of}"):
+        with announced(f"reading the rows of {name} as of {run.as_of}"):
             rows = steps.rows(run)
-        with step(f"training on {len(rows):,} rows, comparing with the live version"):
+        labelled = f"training on {len(rows):,} rows, comparing with the live version"
+        with announced(labelled):
             card = train.card_of(run, train.train(run, steps, rows))
     finally:
         for client in clients()[1:]:

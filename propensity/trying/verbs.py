@@ -167,6 +167,7 @@ def _file(flag: str, help_text: str, *, shown: str | None = None) -> Decorator[A
 @_file("--forget", "File of user ids to remove from all lists of a folder.")
 @click.option(
     "--control-key",
+    "key",
     envvar="PROPENSITY_CONTROL_KEY",
     metavar="HEX",
     help="Key of a folder's control group, best given as PROPENSITY_CONTROL_KEY.",
@@ -274,10 +275,9 @@ def _check_options(kind: Trial, options: Mapping[str, Any]) -> None:
 
 
 def _table(target: str, **options: Any) -> Spoken:
-    from propensity.cli.progress import announced, watched
     from propensity.trying import tables
 
-    tried = tables.try_file(target, step=announced, watched=watched, **options)
+    tried = tables.try_file(target, **options)
     look = tried.look
     card = look.card.plain()
     answer = {
@@ -296,12 +296,11 @@ def _table(target: str, **options: Any) -> Spoken:
 
 
 def _experiment(target: str, *, outcomes: str | None, **options: Any) -> Spoken:
-    from propensity.cli.progress import announced
     from propensity.trying import tables
 
     if outcomes:
         options["label"] = [name.strip() for name in outcomes.split(",")]
-    look, listed = tables.try_experiment_file(target, step=announced, **options)
+    look, listed = tables.try_experiment_file(target, **options)
     answer = {
         "arms": look.plain_arms(),
         "left_out": look.left_out,
@@ -336,26 +335,21 @@ def _export(target: str, **options: Any) -> Spoken:
     return spoken(answer, texts.tried_export)
 
 
-def _folder(
-    target: str, *, folder: Path, control_key: str | None, **options: Any
-) -> Spoken:
+def _folder(target: str, **options: Any) -> Spoken:
     from propensity.trying import weekly
 
-    options = _of_export(**options)
-    answer = weekly.write_week(target, folder, key=control_key, **options)
+    answer = weekly.write_week(target, **_of_export(**options))
     return spoken(answer, texts.week_of_folder)
 
 
 def _of_export(
     *, control: str | None, is_agreed: bool, **options: Any
 ) -> dict[str, Any]:
-    """Return the options of what reads an export, and how it tells and asks."""
-    from propensity.cli.progress import announced, watched
+    """Return the options of what reads an export, and how it asks."""
     from propensity.clock import SYSTEM
 
-    told = {"say": say, "step": announced, "watched": watched}
     asked = {"share": _share(control), "agrees": _agrees(is_agreed)}
-    return {**options, **told, **asked, "now": SYSTEM.now()}
+    return {**options, **asked, "now": SYSTEM.now()}
 
 
 def _share(control: str | None) -> float | None:
@@ -378,18 +372,14 @@ def _agrees(is_agreed: bool) -> Callable[[str], bool]:
     return agrees
 
 
-def _forgotten(
-    target: str, *, folder: Path, forget: Path, control_key: str | None
-) -> Spoken:
+def _forgotten(target: str, *, forget: Path, **options: Any) -> Spoken:
     from propensity.trying import weekly
 
-    answer = weekly.forget(folder, forget, key=control_key)
+    answer = weekly.forget(file=forget, **options)
     return spoken(answer, texts.forgotten)
 
 
 def _use_case(target: str, **options: Any) -> Spoken:
-    from propensity.cli.progress import announced
-
     try:
         from propensity.trying.use_case import try_use_case
     except ModuleNotFoundError as error:
@@ -401,36 +391,19 @@ def _use_case(target: str, **options: Any) -> Spoken:
             hint="Run it in a clone after `make setup`, or install the wheel's file "
             "with [deployment] after its name",
         ) from error
-    answer = try_use_case(target, step=announced, **options)
+    answer = try_use_case(target, **options)
     would = "would" if answer["would_go_live"] else "would not"
     tell(f"It {would} go live: {answer['verdict']}.")
     say(f"The report is in {options['report']}")
     return Spoken(answer)
 
 
-def _judged_in_folder(
-    target: str,
-    *,
-    folder: Path,
-    judge: Path,
-    control_key: str | None,
-    is_agreed: bool,
-    **options: Any,
-) -> Spoken:
-    from propensity.cli.progress import announced
+def _judged_in_folder(target: str, *, is_agreed: bool, **options: Any) -> Spoken:
     from propensity.clock import SYSTEM
     from propensity.trying import weekly
 
     answer = weekly.judge_list(
-        target,
-        folder,
-        judge=judge,
-        key=control_key,
-        agrees=_agrees(is_agreed),
-        say=say,
-        step=announced,
-        now=SYSTEM.now(),
-        **options,
+        target, agrees=_agrees(is_agreed), now=SYSTEM.now(), **options
     )
     return spoken(answer, texts.list_in_folder)
 
@@ -440,8 +413,8 @@ def _judged_by_orders(target: str, *, judge: Path, **options: Any) -> Spoken:
     from propensity.trying import lists
 
     now = SYSTEM.now()
-    judged = lists.judge_by_orders(judge, Path(target), now=now, **options)
-    return spoken(asdict(judged), texts.what_contacting_brought)
+    answer = lists.judge_by_orders(judge, Path(target), now=now, **options)
+    return spoken(answer, texts.what_contacting_brought)
 
 
 _FILES = ("report", "scores", "rows")
@@ -481,12 +454,12 @@ EXPORTED = Trial(
 )
 FOLDER = Trial(
     noun="a folder of weekly lists",
-    takes=("folder", "control_key", "top", "never") + _EXPORT + _PROFIT,
+    takes=("folder", "key", "top", "never") + _EXPORT + _PROFIT,
     run=_folder,
 )
 FORGOTTEN = Trial(
     noun="removing people from a folder",
-    takes=("folder", "forget", "control_key"),
+    takes=("folder", "forget", "key"),
     run=_forgotten,
 )
 USE_CASE = Trial(
@@ -496,7 +469,7 @@ USE_CASE = Trial(
 )
 JUDGED_IN_FOLDER = Trial(
     noun="a list that a folder judges by an export",
-    takes=("judge", "folder", "control_key", "jobs_in", "is_agreed") + _PROFIT,
+    takes=("judge", "folder", "key", "jobs_in", "is_agreed") + _PROFIT,
     needs={"judge": "folder"},
     run=_judged_in_folder,
 )

@@ -9,8 +9,8 @@ deployment is, at weekly looks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from itertools import chain
 from pathlib import Path
@@ -76,11 +76,11 @@ from propensity.trying.lists import (
     ReadList,
     best,
     brought,
-    check_groups,
     draw_control,
     fingerprint_of,
     group_sums,
     is_held_out,
+    plain_gain,
     provable_in_a_year,
     read_list,
 )
@@ -108,9 +108,9 @@ def write_week(
     jobs_in: str | None,
     label_event: str | None,
     now: datetime,
+    agrees: Callable[[str], bool],
     cost_per_contact: float | None,
     margin: float | None,
-    **train: Any,
 ) -> dict[str, Any]:
     """
     Write the list of the week and the page of a folder, and judge the lists before.
@@ -120,7 +120,7 @@ def write_week(
         top: How many users a list has; None for the folder's.
         key: Of the control group; None for the folder's own.
         never: A file of ids that are never listed.
-        train: As ``train_here``.
+        agrees: As of ``try_export``.
 
     Returns:
         The answer: ``is_new`` tells whether a list was written.
@@ -143,15 +143,13 @@ def write_week(
         control = draw_control(share, folder, key, is_first=state is None)
         left_out = [] if never is None else read_ids(never)
         with open_trial(target, label_event, jobs_in=jobs_in, now=now) as trial:
-            bound = _bound(trial, control, listed=BEST if top is None else top)
-            if state is None:
-                state = Lists(bound=bound)
-            check_bound(state, bound, folder)
+            state = _bound_lists(folder, state, trial, control, top)
             if not _is_due(trial, state, now=now):
                 return {**_answer(folder, state), "is_new": False}
-            reaching = _reaching_back(trial, state)
-            tried = train_here(reaching, **train)
-            state = _counted(reaching, state)
+            lacked = _final_lists(trial, state)
+            reaching = _reaching_back(trial, lacked)
+            tried = train_here(reaching, agrees=agrees)
+            state = _counted(reaching, state, lacked)
             currency = currency_of(tried.trial)
         meant = _never_listed(tried.people, left_out, control, state)
         people = tried.people[~tried.people["user_id"].isin(meant)]
@@ -163,13 +161,14 @@ def write_week(
         whole_files.write_whole(folder / REPORT, tried.page(who).encode())
         answer = {**told(tried), **_answer(folder, state), "is_new": True}
         answer["who_words"] = traits_text(who)
-        answer["provable"] = _provable(listed, state)
+        answer["provable"] = ""
+        if len(state.weeks) == 1:
+            answer["provable"] = provable_in_a_year(listed, control.share)
         answer["never"] = None
         if never is not None:
             found = set(meant).intersection(tried.people["user_id"])
             answer["never"] = {"ids": len(set(left_out)), "found": len(found)}
-        together = _together(state, cost_per_contact, margin)
-        together["currency"] = currency
+        together = _together(state, cost_per_contact, margin, currency)
         return _written(folder, state, trial, answer, together)
 
 
@@ -181,19 +180,18 @@ def judge_list(
     key: str | None,
     jobs_in: str | None,
     now: datetime,
+    agrees: Callable[[str], bool],
     cost_per_contact: float | None,
     margin: float | None,
-    **read: Any,
 ) -> dict[str, Any]:
     """
     Take a list of ``--scores`` into a folder, and judge what is final by now.
 
     Args:
         judge: The list, whose groups the folder's key has drawn.
-        read: As ``read_agreed``; other arguments are as of ``write_week``.
+        key: As are other arguments, as of ``write_week``.
     """
     taken = read_list(judge)
-    check_groups(taken, judge)
     share = taken.control_share
     with locked(folder):
         state = read_lists(folder)
@@ -209,20 +207,19 @@ def judge_list(
                     hint="Set PROPENSITY_USE_CASE as it was when it was written",
                     field="judge",
                 )
-            top = BEST if state is None else state.bound.listed
-            bound = _bound(trial, control, listed=top)
-            if state is None:
-                state = Lists(bound=bound)
-            check_bound(state, bound, folder)
+            top = None if state is None else state.bound.listed
+            state = _bound_lists(folder, state, trial, control, top)
             state = _with_taken(state, taken, folder)
-            reaching = _reaching_back(trial, state)
+            lacked = _final_lists(trial, state)
+            reaching = _reaching_back(trial, lacked)
             found = None
             currency = trial.use_case.currency
-            if _judgeable(trial, state):
-                reaching, _ = read_agreed(reaching, **read)
+            # Of a final list that lacks no day, the outcomes are read.
+            if not all(lacked.values()):
+                reaching, _ = read_agreed(reaching, agrees)
                 found = _check_found(reaching, taken, judge)
                 currency = currency_of(reaching)
-            state = _counted(reaching, state)
+            state = _counted(reaching, state, lacked)
         if key is None and keys != folder:
             whole_files.write_whole(folder / KEY, (keys / KEY).read_bytes())
         answer = {
@@ -233,8 +230,7 @@ def judge_list(
             "listed": len(taken.rows),
             "found": found,
         }
-        together = _together(state, cost_per_contact, margin)
-        together["currency"] = currency
+        together = _together(state, cost_per_contact, margin, currency)
         return _written(folder, state, trial, answer, together)
 
 
@@ -249,10 +245,10 @@ def forget(folder: Path, file: Path, *, key: str | None) -> dict[str, Any]:
             )
         share = state.bound.control_share
         control = draw_control(share, folder, key, is_first=False)
-        before = sum(len(week.listed) for week in state.weeks)
+        before = sum(len(week.members) for week in state.weeks)
         users = users_meant(state, ids)
         state, found, unread = without_users(folder, state, users)
-        after = sum(len(week.listed) for week in state.weeks)
+        after = sum(len(week.members) for week in state.weeks)
         marks = {fingerprint_of(user, control) for user in users}
         state = structs.replace(state, forgotten=sorted(marks.union(state.forgotten)))
         write_state(folder, state)
@@ -264,9 +260,16 @@ def forget(folder: Path, file: Path, *, key: str | None) -> dict[str, Any]:
         }
 
 
-def _bound(trial: ExportTrial, control: Control, *, listed: int) -> Bound:
+def _bound_lists(
+    folder: Path,
+    state: Lists | None,
+    trial: ExportTrial,
+    control: Control,
+    top: int | None,
+) -> Lists:
+    """Return what a folder has; refuse what could not be added up with its lists."""
     settings = trial.settings
-    return Bound(
+    bound = Bound(
         export=trial.export.name,
         user_column=settings.user_column,
         label_event=event_of(trial),
@@ -274,8 +277,12 @@ def _bound(trial: ExportTrial, control: Control, *, listed: int) -> Bound:
         require_consent=settings.require_consent,
         control_share=control.share,
         key=control.fingerprint,
-        listed=listed,
+        listed=BEST if top is None else top,
     )
+    if state is None:
+        return Lists(bound=bound)
+    check_bound(state, bound, folder)
+    return state
 
 
 def _is_due(trial: ExportTrial, state: Lists, *, now: datetime) -> bool:
@@ -309,29 +316,32 @@ def _is_due(trial: ExportTrial, state: Lists, *, now: datetime) -> bool:
     return True
 
 
-def _judgeable(trial: ExportTrial, state: Lists) -> list[date]:
-    """Return dates of lists that are not counted, and whose outcomes are all there."""
-    as_ofs = []
+def _final_lists(trial: ExportTrial, state: Lists) -> dict[date, list[date]]:
+    """Return the days that final lists lack, by those that are not counted yet."""
+    lacked = {}
     for week in state.weeks:
-        if week.counted is None and _is_final(trial, week):
-            as_ofs.append(week.as_of)
-    return [day for day in as_ofs if not outcome_days_without(trial, day)]
+        is_final = trial.timeframe.is_matured(week.as_of, today=trial.as_of)
+        if week.counted is None and is_final:
+            lacked[week.as_of] = outcome_days_without(trial, week.as_of)
+    return lacked
 
 
-def _is_final(trial: ExportTrial, week: WeeklyList) -> bool:
-    return trial.timeframe.is_matured(week.as_of, today=trial.as_of)
-
-
-def _reaching_back(trial: ExportTrial, state: Lists) -> ExportTrial:
+def _reaching_back(
+    trial: ExportTrial, lacked: Mapping[date, Sequence[date]]
+) -> ExportTrial:
     """Return a trial that also reads what lists long ago were scored and judged by."""
-    first_days = [trial.days[0]]
-    first_days += map(trial.use_case.first_day, _judgeable(trial, state))
-    return replace(trial, first_day=min(first_days))
+    first_day = trial.days[0]
+    for as_of, days in lacked.items():
+        if not days:
+            first_day = min(first_day, trial.use_case.first_day(as_of))
+    return replace(trial, first_day=first_day)
 
 
-def _counted(trial: ExportTrial, state: Lists) -> Lists:
-    """Read the outcomes of all lists that are final by now, and note missing days."""
-    as_ofs = _judgeable(trial, state)
+def _counted(
+    trial: ExportTrial, state: Lists, lacked: Mapping[date, Sequence[date]]
+) -> Lists:
+    """Read the outcomes of final lists, and note days that others lack."""
+    as_ofs = [as_of for as_of, days in lacked.items() if not days]
     buyers = {}
     paid: dict[date, dict[str, float | None]] = {}
     if as_ofs:
@@ -345,13 +355,11 @@ def _counted(trial: ExportTrial, state: Lists) -> Lists:
     weeks = []
     for week in state.weeks:
         counted = week.counted
-        lacked: Sequence[date] = ()
-        if week.as_of in as_ofs:
+        if week.as_of in paid:
             sums = group_sums(new_members(state, week), paid[week.as_of])
             counted = Counted(buyers=buyers.get(week.as_of), sums=sums)
-        elif counted is None and _is_final(trial, week):
-            lacked = outcome_days_without(trial, week.as_of)
-        weeks.append(structs.replace(week, counted=counted, lacked=lacked))
+        missing = lacked.get(week.as_of, ())
+        weeks.append(structs.replace(week, counted=counted, lacked=missing))
     return structs.replace(state, weeks=weeks)
 
 
@@ -397,12 +405,8 @@ def _with_taken(state: Lists, taken: ReadList, folder: Path) -> Lists:
     held_out = sum(member.is_control for member in members)
     week = WeeklyList(
         as_of=taken.as_of,
-        sha256="",
         contacted=len(members) - held_out,
         held_out=held_out,
-        users=0,
-        chances=(),
-        range=None,
         members=members,
     )
     weeks = sorted([*state.weeks, week], key=lambda each: each.as_of)
@@ -450,7 +454,6 @@ def _week(
         )
     return WeeklyList(
         as_of=tried.trial.as_of,
-        sha256="",
         contacted=len(listed) - held_out,
         held_out=held_out,
         users=len(chance),
@@ -484,7 +487,10 @@ def _evaluated(week: WeeklyList) -> Sequence[season.EvaluatedWeek]:
 
 
 def _together(
-    state: Lists, cost_per_contact: float | None, margin: float | None
+    state: Lists,
+    cost_per_contact: float | None,
+    margin: float | None,
+    currency: str,
 ) -> dict[str, Any]:
     """Return what the lists brought whose outcomes are final, each user once."""
     rows: list[dict[str, Any]] = []
@@ -505,17 +511,15 @@ def _together(
     left = None
     if rows and verdict_of(shown.verdict).is_undecided:
         left = weeks_left(rows)
-    together: dict[str, Any] = {
+    return {
         "lists": len(rows),
         "lists_left": left,
         "contacted": shown.treated_users,
         "verdict": shown.verdict,
         "cost": cost,
+        **plain_gain(brought(shown, sums, cost=cost, margin=margin)),
+        "currency": currency,
     }
-    gain = brought(shown, sums, cost=cost, margin=margin)
-    for name, difference in gain._asdict().items():
-        together[name] = asdict(difference) if difference else None
-    return together
 
 
 def _figures(sums: Sequence[GroupSums], state: Lists, *, progress: float) -> Figures:
@@ -535,14 +539,6 @@ def _cost_of(week: WeeklyList, cost_per_contact: float | None) -> float | None:
         price = cost_per_contact
     contacted = sum(each.users for each in week.counted.sums if not each.is_control)
     return None if price is None else price * contacted
-
-
-def _provable(listed: pd.DataFrame, state: Lists) -> str:
-    """Say with the first list what its groups can prove; "" later on."""
-    if len(state.weeks) > 1:
-        return ""
-    rate = float(listed["probability"].mean()) if len(listed) else 0.0
-    return provable_in_a_year(rate, len(listed), state.bound.control_share)
 
 
 def _answer(folder: Path, state: Lists) -> dict[str, Any]:

@@ -41,8 +41,7 @@ def test_a_table_that_is_a_day_late_loses_no_monday(monday, late):
 
             assert state.number_of(as_of) == before + 1
         week = WeeklyList(
-            as_of=as_of, sha256="", contacted=0, held_out=0, users=0, chances=(),
-            range=None, members=(),
+            as_of=as_of, contacted=0, held_out=0, members=()
         )  # fmt: skip
         state = Lists(bound=BOUND, weeks=[*state.weeks, week])
 

@@ -28,7 +28,6 @@ from propensity.trying.export import (
     try_export,
     weeks_of,
 )
-from propensity.watching import unwatched
 from tests.support import shop, shops
 from tests.support.deployment import Deployment, entered
 
@@ -41,11 +40,6 @@ TARGET = f"{OWNER}.analytics_1"
 
 
 @contextlib.contextmanager
-def quiet(label: str) -> Iterator[None]:
-    yield
-
-
-@contextlib.contextmanager
 def in_place(deployment: Deployment) -> Iterator[None]:
     """Have commands of this process work there, on a small shop."""
     with entered(deployment.environment), deployment.trains_quickly():
@@ -53,9 +47,9 @@ def in_place(deployment: Deployment) -> Iterator[None]:
 
 
 def tried(deployment: Deployment, target: str, **more: Any) -> TriedExport:
-    given = {"jobs_in": None, "agrees": pytest.fail, "now": NOW, "say": print, **more}
+    given = {"jobs_in": None, "agrees": pytest.fail, "now": NOW, **more}
     with in_place(deployment):
-        return try_export(target, step=quiet, watched=unwatched, **given)
+        return try_export(target, **given)
 
 
 def exported(
@@ -238,7 +232,7 @@ def test_more_than_the_free_month_is_read_only_if_agreed(capsys):
 
     [question] = asked
     assert re.match(rf"13 days of {TARGET} to read: .* USD on demand", question)
-    assert capsys.readouterr().out == f"{question}\n"
+    assert capsys.readouterr().err == f"{question}\n"
     assert not deployment.ground.bigquery._sessions
 
 

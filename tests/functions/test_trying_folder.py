@@ -19,13 +19,11 @@ from propensity.errors import NoData, RequestError
 from propensity.measures.uplift import figures
 from propensity.tables.audiences import GroupSums
 from propensity.trying import lists, sentences, weekly
-from propensity.watching import unwatched
 from tests.functions.test_trying_exports import (
     LONG_AGO,
     TARGET,
     exported,
     in_place,
-    quiet,
     tried,
 )
 from tests.support import shop
@@ -65,9 +63,6 @@ def monday_of(folder: Path, **options: Any) -> dict[str, Any]:
         "cost_per_contact": 0.1,
         "margin": 0.5,
         "agrees": pytest.fail,
-        "say": print,
-        "step": quiet,
-        "watched": unwatched,
         **options,
     }
     return weekly.write_week(TARGET, folder, **given)
@@ -220,30 +215,6 @@ def test_lists_are_their_readers_to_edit_move_and_delete(mondays, tmp_path):
     assert f"{paths[2].name} was edited and can't be read" in told
     assert f"{paths[3].name} was edited, and names 0 of" in told
     assert len(second) == len(first)
-
-
-def test_a_folder_of_an_older_version_goes_on(mondays, tmp_path):
-    """It kept users in the lists alone, and tells from their fingerprints that these
-    are as they were."""
-    folder = copied(mondays, tmp_path)
-    plain = monday(folder, FIRST + 4 * weekly.WEEK)["together"]
-    shutil.rmtree(folder)
-    folder = copied(mondays, tmp_path)
-    file = folder / "propensity-lists.json"
-    state = json.loads(file.read_text())
-    del state["forgotten"]
-    for week in state["weeks"]:
-        for name in ("members", "lacked", "cost_per_contact"):
-            del week[name]
-    file.write_text(json.dumps(state, indent=2))
-    edited = folder / f"list-{FIRST}.csv"
-    content = edited.read_bytes()
-    edited.write_bytes(content + b"x")
-    with pytest.raises(RequestError, match="was edited"):
-        monday(folder, FIRST + 4 * weekly.WEEK)
-    edited.write_bytes(content)
-
-    assert monday(folder, FIRST + 4 * weekly.WEEK)["together"] == plain
 
 
 def test_people_who_are_forgotten_leave_all_lists_and_are_listed_never_again(

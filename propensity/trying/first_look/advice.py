@@ -29,7 +29,6 @@ class Advice:
         groups: Of whom alone it is; () for users of any group.
         list_of: Whom it has.
         colour: The class of its box on a page.
-        needs_person: Whether somebody has to decide what the experiment leaves open.
     """
 
     code: str
@@ -38,7 +37,11 @@ class Advice:
     groups: Sequence[UserGroup] = ()
     list_of: str = "nobody"
     colour: Literal["good", "open", "wait"] = "wait"
-    needs_person: bool = False
+
+    @property
+    def needs_person(self) -> bool:
+        """Whether somebody has to decide what the experiment leaves open."""
+        return self.colour == "open"
 
     @classmethod
     def of(cls, arm: Arm) -> Advice:
@@ -98,7 +101,6 @@ def _of_what_is_undecided(arm: Arm) -> Advice:
         code="undecided",
         sentence=f"{sentence} {_users_missing(arm, arm.effect)}",
         colour="open",
-        needs_person=True,
     )
 
 
@@ -109,7 +111,6 @@ def _by_effect(sentence: str, *, colour: Literal["good", "open"]) -> Advice:
         order="effect",
         list_of="users to whom contacting adds something, the most first",
         colour=colour,
-        needs_person=colour == "open",
     )
 
 
@@ -124,7 +125,6 @@ def _by_groups(
         groups=groups,
         list_of=f"users of {names} to whom contacting adds something",
         colour=colour,
-        needs_person=colour == "open",
     )
 
 
@@ -138,13 +138,11 @@ def _compared(arm: Arm) -> str:
 
 
 def _listed(groups: Sequence[UserGroup], between: str = "or") -> str:
-    """List groups with what contacting adds to each."""
     named = [f"{group.title} ({per_100(group.added)})" for group in groups]
     return f" {between} ".join(named)
 
 
 def _users_missing(arm: Arm, gain: Difference) -> str:
-    """Say how many more users would decide a gain."""
     needed = effects.users_needed(gain, len(arm.experiment))
     if needed is None:
         return "Repeat the experiment with other users to decide it."

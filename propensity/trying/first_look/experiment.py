@@ -19,11 +19,11 @@ from propensity.learning import effects
 from propensity.models.encoding import to_frame
 from propensity.pages.page import ChartLine, fill_template, in_notebook, lines_svg
 from propensity.pages.words import decimals
-from propensity.trying.first_look import advice, arms, columns
+from propensity.trying.first_look import advice, arms
 from propensity.trying.first_look.advice import Advice
 from propensity.trying.first_look.arms import SHARE, Arm
 from propensity.trying.first_look.experiment_rows import ReadExperiment, check_sums
-from propensity.trying.first_look.scores import RowsToScore, check_there
+from propensity.trying.first_look.scores import RowsToScore
 
 # Shares that a page compares.
 _SHARES = np.linspace(0, 1, 21)
@@ -78,7 +78,16 @@ class ExperimentLook:
         nobody is listed to whose outcome it adds nothing.
         """
         arm = self.best_arm
-        to_score = self._to_score(rows)
+        used = {name: self.read.features[name] for name in self.read.kinds}
+        to_score = RowsToScore.of_others(
+            rows,
+            user=self.read.user,
+            time=None,
+            times=None,
+            features=used,
+            columns_of={name: name for name in used},
+            missing=self.read.missing,
+        )
         read = to_frame(to_score.features, self.read.kinds)
         encoded = np.asarray(arm.encoder.transform(read))
         model = effects.model_of(arm.experiment, arm.effects)
@@ -99,20 +108,6 @@ class ExperimentLook:
             table[is_listed]
             .sort_values(advised.order, ascending=False, kind="stable")
             .reset_index(drop=True)
-        )
-
-    def _to_score(self, rows: pd.DataFrame | pa.Table) -> RowsToScore:
-        user = self.read.user
-        used = {name: self.read.features[name] for name in self.read.kinds}
-        frame = columns.frame_of(rows, self.read.missing, [user])
-        if user is None:
-            check_there(used, frame)
-        else:
-            check_there([user, *used], frame)
-            columns.check_users(frame, user, None, None)
-        names = {name: name for name in used}
-        return RowsToScore.from_frame(
-            frame, None, user=user, features=used, columns_of=names
         )
 
     def plain_arms(self) -> list[dict[str, object]]:

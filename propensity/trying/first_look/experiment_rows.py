@@ -210,7 +210,6 @@ def _treatments(column: pd.Series, control: object) -> tuple[pd.Series, pd.Serie
 
 
 def _without_treatment(treatments: pd.Series) -> list[str]:
-    """Say how many users are in no group."""
     if not treatments.isna().any():
         return []
     users = plural(int(treatments.isna().sum()), "user")
@@ -275,7 +274,6 @@ def check_sums(outcomes: Mapping[str, pd.Series]) -> None:
 def _leaks(
     used: Mapping[str, Feature], outcomes: Mapping[str, pd.Series]
 ) -> dict[str, str]:
-    """Return why a feature may know an outcome."""
     leaks = {}
     for said, values in outcomes.items():
         has_outcome = values.notna()

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from msgspec import convert
+from msgspec import convert, structs
 
 from propensity import folders
 from propensity.budget import Budget
@@ -46,22 +46,19 @@ class ReadTable:
     The rows of a table that can be tried.
 
     Attributes:
-        label: The column of the labels, which are 1 where it is ``positive``, or 0.
-        title: What the outcome is called; None for the column and its value.
+        task: What a training is told of the table.
+        label: The column of the labels.
         rows: As a training has them, in order; ``unlabelled`` are left out.
         timeframe: When the label of one of the ``steps`` is known.
         open_rows: Rows whose outcome is not known, as they are, with ``open_times``.
         time, user: None where nothing says when a row was true, or whose it is.
         features: By column; ``rows`` have their values.
-        horizon_days: Until a label is known; None for until the table's next time.
         test_times: How many of the newest times test; None for as many as it takes.
         missing: Words that stand for a missing value.
     """
 
-    name: str
+    task: Task
     label: str
-    positive: str
-    title: str | None
     rows: pa.Table
     steps: Steps
     timeframe: Timeframe
@@ -72,10 +69,8 @@ class ReadTable:
     open_times: pd.Series | None
     user: str | None
     features: Mapping[str, Feature]
-    horizon_days: int | None
     test_times: int | None
     missing: Sequence[str]
-    candidates: Sequence[Candidate]
 
     @cached_property
     def columns(self) -> Mapping[str, str]:
@@ -87,27 +82,6 @@ class ReadTable:
         """Features by their names in a training."""
         return {name: self.features[column] for name, column in self.columns.items()}
 
-    @cached_property
-    def task(self) -> Task:
-        """What a training is told of the table."""
-        title = f"{self.label} = {self.positive}"
-        outcome = self.title
-        if outcome is None:
-            outcome = f"have {title}"
-        kinds = {name: feature.model_kind for name, feature in self.used.items()}
-        return Task(
-            name=self.name,
-            title=title,
-            outcome=outcome,
-            entity="row" if self.user is None else self.user,
-            features=kinds,
-            candidates=list(self.candidates),
-            baseline=Baseline(feature="", ascending=False),
-            threshold=0.5,
-            budget=Budget(share=0.1),
-            horizon_days=self.horizon_days,
-        )
-
     def without(self, leaks: Mapping[str, str]) -> ReadTable:
         """Return the table with columns left out that may know the outcome."""
         features = dict(self.features)
@@ -116,8 +90,13 @@ class ReadTable:
                 features[name] = Feature(why="it may know the outcome", leak=why)
         left = names_in_training(features)
         dropped = [name for name in self.columns if name not in left]
-        rows = self.rows.drop_columns(dropped)
-        return replace(self, features=features, rows=rows)
+        kinds = {name: self.task.features[name] for name in left}
+        return replace(
+            self,
+            task=structs.replace(self.task, features=kinds),
+            features=features,
+            rows=self.rows.drop_columns(dropped),
+        )
 
 
 def names_in_training(features: Mapping[str, Feature]) -> Mapping[str, str]:
@@ -199,14 +178,29 @@ def read_table(
     }
     if is_moments(times):
         rows[ROW_TIME] = pa.array(by_their_clock(times))
+    kinds = {}
     for feature, column in names.items():
+        kinds[feature] = features[column].model_kind
         rows[feature] = features[column].array
         features[column] = replace(features[column], values=None)
-    return ReadTable(
+    of_label = f"{label} = {positive}"
+    if title is None:
+        title = f"have {of_label}"
+    task = Task(
         name=name,
+        title=of_label,
+        outcome=title,
+        entity="row" if user is None else user,
+        features=kinds,
+        candidates=list(candidates or default_candidates(len(labels))),
+        baseline=Baseline(feature="", ascending=False),
+        threshold=0.5,
+        budget=Budget(share=0.1),
+        horizon_days=horizon_days,
+    )
+    return ReadTable(
+        task=task,
         label=label,
-        positive=positive,
-        title=title,
         rows=in_order(pa.table(rows)),
         steps=steps,
         timeframe=timeframe,
@@ -217,15 +211,12 @@ def read_table(
         open_times=open_times,
         user=user,
         features=features,
-        horizon_days=horizon_days,
         test_times=test_times,
         missing=missing,
-        candidates=candidates or default_candidates(len(labels)),
     )
 
 
 def _random_steps(frame: pd.DataFrame, users: pd.Series, user: str | None) -> Steps:
-    """Put rows without a time into parts."""
     if user is None:
         # Rows that are alike may be of one user, and are on one side.
         hashes = pd.util.hash_pandas_object(frame.astype("str"), index=False)

@@ -171,7 +171,6 @@ def _usual(column: pa.ChunkedArray, kind: str) -> Any:
 
 
 def _with(rows: pa.Table, name: str, value: Any) -> pa.Table:
-    """Return rows that all have a value of a feature."""
     kind = rows.schema.field(name).type
     scalar = pa.scalar(None if pd.isna(value) else value, kind)
     same = pa.repeat(scalar, len(rows))

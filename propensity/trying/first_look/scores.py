@@ -6,7 +6,7 @@ Their columns are read as the table's features were.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,39 +50,79 @@ class RowsToScore:
         if read.user in COLUMNS:
             hint = "Rename the column"
             raise SchemaError(f"a list has a column {read.user} itself", hint=hint)
-        if table is None:
-            frame = read.open_rows
-            times = read.open_times
-            if frame.empty:
-                raise SchemaError(
-                    f"no row is left to score: each has a {read.label}",
-                    hint=f"Add rows whose {read.label} is empty, or name a file of rows"
-                    " by --rows",
-                )
-        else:
-            frame = columns.frame_of(table, read.missing, [read.time, read.user])
-            times = _times_of_others(read, frame)
-        used = {name: read.features[column] for name, column in read.columns.items()}
-        return cls.from_frame(
-            frame, times, user=read.user, features=used, columns_of=read.columns
+        if table is not None:
+            return cls.of_others(
+                table,
+                user=read.user,
+                time=read.time,
+                times=read.times,
+                features=read.used,
+                columns_of=read.columns,
+                missing=read.missing,
+            )
+        if read.open_rows.empty:
+            raise SchemaError(
+                f"no row is left to score: each has a {read.label}",
+                hint=f"Add rows whose {read.label} is empty, or name a file of rows by "
+                "--rows",
+            )
+        return cls._newest(
+            read.open_rows, read.open_times, read.user, read.used, read.columns
         )
 
     @classmethod
-    def from_frame(
+    def of_others(
+        cls,
+        table: pd.DataFrame | pa.Table,
+        *,
+        user: str | None,
+        time: str | None,
+        times: pd.Series | None,
+        features: Mapping[str, Feature],
+        columns_of: Mapping[str, str],
+        missing: Sequence[str],
+    ) -> RowsToScore:
+        """
+        Read rows of another table.
+
+        Args:
+            time, times: As the tried table has them; None where it has none.
+            features, columns_of: What is read, and its column, by a model's names.
+        """
+        frame = columns.frame_of(table, missing, [time, user])
+        keys = [name for name in (user, time) if name is not None]
+        absent = [
+            name for name in keys + list(columns_of.values()) if name not in frame
+        ]
+        if absent:
+            raise SchemaError(
+                f"the rows to score lack the column {absent[0]!r}",
+                hint=f"Add it, or train without it by --without {absent[0]}",
+            )
+        if frame.empty:
+            hint = "Add some below the header"
+            raise SchemaError("there are no rows to score", hint=hint)
+        times_of_rows = None
+        if time is not None:
+            times_of_rows = columns.times_of(frame[time])
+            if is_moments(times_of_rows) != is_moments(times):
+                every = pd.Series(True, frame.index)
+                problem = "is not a time as the table has them"
+                hint = "write the times in the same way"
+                refuse(frame[time], every, problem, hint=hint)
+        if user is not None:
+            columns.check_users(frame, user, time, times_of_rows)
+        return cls._newest(frame, times_of_rows, user, features, columns_of)
+
+    @classmethod
+    def _newest(
         cls,
         frame: pd.DataFrame,
         times: pd.Series | None,
-        *,
         user: str | None,
         features: Mapping[str, Feature],
         columns_of: Mapping[str, str],
     ) -> RowsToScore:
-        """
-        Read the newest row of each user.
-
-        Args:
-            features, columns_of: What is read, and its column, by a model's names.
-        """
         users = frame.index.to_series().add(1).rename("row")
         if user is not None:
             users = texts(frame[user])
@@ -113,34 +153,3 @@ def best_first(users: pd.Series, probability: Floats) -> pd.DataFrame:
     table["probability"] = probability
     table["percentile"] = np.maximum(1, np.searchsorted(quantiles, probability))
     return table.sort_values(["probability", user], ascending=[False, True])
-
-
-def check_there(names: Iterable[str], frame: pd.DataFrame) -> None:
-    """Raise SchemaError if rows to score lack a column."""
-    missing = [name for name in names if name not in frame.columns]
-    if missing:
-        raise SchemaError(
-            f"the rows to score lack the column {missing[0]!r}",
-            hint=f"Add it, or train without it by --without {missing[0]}",
-        )
-
-
-def _times_of_others(read: ReadTable, frame: pd.DataFrame) -> pd.Series | None:
-    """Return the times of another table's rows; raise SchemaError if it is wrong."""
-    keys = [name for name in (read.user, read.time) if name is not None]
-    check_there(keys + list(read.columns.values()), frame)
-    if frame.empty:
-        raise SchemaError(
-            "there are no rows to score", hint="Add some below the header"
-        )
-    times = None
-    if read.time is not None:
-        times = columns.times_of(frame[read.time])
-        if is_moments(times) != is_moments(read.times):
-            every = pd.Series(True, frame.index)
-            problem = "is not a time as the table has them"
-            hint = "write the times in the same way"
-            refuse(frame[read.time], every, problem, hint=hint)
-    if read.user is not None:
-        columns.check_users(frame, read.user, read.time, times)
-    return times

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import structs
 
+from propensity.cli.progress import watched
 from propensity.clock import SYSTEM
 from propensity.errors import SchemaError
 from propensity.learning import gate
@@ -58,7 +59,6 @@ from propensity.trying.first_look.who import (
     who_they_are,
 )
 from propensity.usecases.declaration import Telling
-from propensity.watching import Watched, unwatched
 
 # Rows of a list that have reasons: those whom one contacts first.
 _WITH_REASONS = 10_000
@@ -203,7 +203,6 @@ class FirstLook:
 
     @property
     def _unread(self) -> str:
-        """Say which columns have texts, which are not read."""
         names = []
         for column, why in self.left_out.items():
             if why.startswith(TEXT):
@@ -239,7 +238,7 @@ class FirstLook:
         if not clean.columns:
             problem = "each column may know the outcome, so that none is left"
             raise SchemaError(problem, hint="Add columns that are known before it")
-        return look_at_table(clean, self.training.watched)
+        return look_at_table(clean)
 
     @cached_property
     def live(self) -> Model:
@@ -354,7 +353,7 @@ def try_table(table: pd.DataFrame | pa.Table, **options: Any) -> FirstLook:
     return look_at_table(read_table(table, **options))
 
 
-def look_at_table(read: ReadTable, watched: Watched = unwatched) -> FirstLook:
+def look_at_table(read: ReadTable) -> FirstLook:
     """Train on a table; errors are ``try_table``'s."""
     split = partial(
         split_users,
@@ -373,7 +372,7 @@ def look_at_table(read: ReadTable, watched: Watched = unwatched) -> FirstLook:
         parts = replace(
             parts, before=sampled.before, blocks=sampled.blocks, fitting=sampled.fitting
         )
-    areas = _areas(sampled, read, watched)
+    areas = _areas(sampled, read)
     leaks = _leaks(sampled, read, areas)
     parts, task = _with_baseline(parts, read.task)
     training = TableTraining(parts=parts, task=task, limits=_LIMITS, watched=watched)
@@ -424,7 +423,6 @@ def _card(
     *,
     claim: str,
 ) -> UserCard:
-    """Return a card as every model version has one, with the names of steps."""
     steps = read.steps
     origin = Origin(
         rows=trained.parts.every.rows,
@@ -492,7 +490,7 @@ def _with_baseline(parts: Parts, task: Task) -> tuple[Parts, Task]:
     return parts, structs.replace(task, baseline=baseline)
 
 
-def _areas(parts: Parts, read: ReadTable, watched: Watched) -> dict[str, float]:
+def _areas(parts: Parts, read: ReadTable) -> dict[str, float]:
     """Return the ROC AUC of each feature alone, whichever way it ranks, by column."""
     fit_end = parts.blocks[0].fit_end
     older = parts.every.between(0, fit_end)
@@ -548,7 +546,6 @@ def _leaks(parts: Parts, read: ReadTable, areas: Mapping[str, float]) -> dict[st
 
 
 def _filled(part: Slice, name: str) -> float:
-    """Return the share of rows in which a column is filled."""
     return 1 - int(part.rows[name].null_count) / len(part)
 
 

@@ -51,18 +51,13 @@ class Having(NamedTuple):
     """
     Whom a line is about: who has a value, or a number on one side of an edge.
 
-    ``side`` is "=", "at most" or "more than".
+    ``side`` is "=", "at most" or "more than"; so are so many of the chosen and of the
+    others.
     """
 
     feature: str
     side: str
     value: str | float
-
-
-class HavingCounts(NamedTuple):
-    """How many of the chosen and of the others are in a bin."""
-
-    having: Having
     chosen: int
     others: int
 
@@ -106,16 +101,16 @@ def who_they_are(
     for feature, telling in tellings.items():
         counted += list(count_bins(feature, features[feature], chosen, telling))
     beyond = _beyond_chance(counted, n_chosen, n_others)
-    strongest = [counts for _, counts in beyond[:_COMPARED]]
+    strongest = [having for _, having in beyond[:_COMPARED]]
     kept = _without_alike(strongest, features)
     lines = []
-    for low, counts in beyond:
-        if counts in kept:
+    for low, having in beyond:
+        if having in kept:
             lines.append(
                 Trait(
-                    words=_words(counts.having, tellings[counts.having.feature]),
-                    chosen=_share(counts.chosen, n_chosen),
-                    others=_share(counts.others, n_others),
+                    words=_words(having, tellings[having.feature]),
+                    chosen=_share(having.chosen, n_chosen),
+                    others=_share(having.others, n_others),
                     more_low=round(low, 4),
                 )
             )
@@ -144,7 +139,7 @@ def traits_text(lines: Sequence[Trait]) -> str:
 
 def count_bins(
     feature: str, values: pa.ChunkedArray, chosen: Flags, telling: Telling
-) -> Iterator[HavingCounts]:
+) -> Iterator[Having]:
     """Count all bins of a feature of which a line could be printed."""
     if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
         yield from _count_values(feature, values, chosen)
@@ -162,14 +157,14 @@ def count_bins(
         is_below = numbers <= edge
         below = int((is_below & chosen).sum())
         others = int(is_below.sum()) - below
-        yield HavingCounts(Having(feature, "at most", edge), below, others)
-        above = Having(feature, "more than", edge)
-        yield HavingCounts(above, n_chosen - below, n_others - others)
+        yield Having(feature, "at most", edge, below, others)
+        above = n_chosen - below
+        yield Having(feature, "more than", edge, above, n_others - others)
 
 
 def _count_values(
     feature: str, values: pa.ChunkedArray, chosen: Flags
-) -> Iterator[HavingCounts]:
+) -> Iterator[Having]:
     encoded = values.combine_chunks().dictionary_encode()
     codes = encoded.indices.fill_null(-1).to_numpy()
     names = encoded.dictionary.to_pylist()
@@ -181,11 +176,10 @@ def _count_values(
             continue
         here = int(of_chosen[code])
         others = int(every[code]) - here
-        yield HavingCounts(Having(feature, "=", name), here, others)
+        yield Having(feature, "=", name, here, others)
 
 
 def _edges(unit: str, low: float, high: float) -> list[float]:
-    """Return the fixed edges that divide numbers from low to high."""
     edges = _EDGES.get(unit.removesuffix(" ago"))
     if edges is None:
         edges = [0.0]
@@ -198,8 +192,8 @@ def _edges(unit: str, low: float, high: float) -> list[float]:
 
 
 def _beyond_chance(
-    counted: Sequence[HavingCounts], n_chosen: int, n_others: int
-) -> list[tuple[float, HavingCounts]]:
+    counted: Sequence[Having], n_chosen: int, n_others: int
+) -> list[tuple[float, Having]]:
     """
     Return what is beyond chance among all that was counted, the strongest first.
 
@@ -211,50 +205,50 @@ def _beyond_chance(
     level = _LEVEL / len(counted)
     errors = float(stats.norm.isf(level / 2))
     beyond = []
-    for counts in counted:
-        share = counts.chosen / n_chosen
-        of_others = counts.others / n_others
+    for having in counted:
+        share = having.chosen / n_chosen
+        of_others = having.others / n_others
         is_large = share - of_others >= _POINTS and share >= _TIMES * of_others
-        if not is_large or not _may_be_printed(counts, n_chosen):
+        if not is_large or not _may_be_printed(having, n_chosen):
             continue
-        if _chance(counts, n_chosen, n_others) > level:
+        if _chance(having, n_chosen, n_others) > level:
             continue
         more = difference_of_means(
-            _share_of(counts.chosen, n_chosen),
-            _share_of(counts.others, n_others),
+            _share_of(having.chosen, n_chosen),
+            _share_of(having.others, n_others),
             errors=errors,
         )
         assert more.low is not None
-        beyond.append((more.low, counts))
+        beyond.append((more.low, having))
     beyond.sort(key=lambda pair: -pair[0])
     return beyond
 
 
-def _may_be_printed(counts: HavingCounts, n_chosen: int) -> bool:
+def _may_be_printed(having: Having, n_chosen: int) -> bool:
     """Tell whether a line names nobody: few are neither in it nor out of it."""
-    if counts.having.side == "=" and min(counts.chosen, counts.others) < FEWEST:
+    if having.side == "=" and min(having.chosen, having.others) < FEWEST:
         return False
-    return counts.chosen >= FEWEST
+    return having.chosen >= FEWEST
 
 
-def _chance(counts: HavingCounts, n_chosen: int, n_others: int) -> float:
+def _chance(having: Having, n_chosen: int, n_others: int) -> float:
     """
     Return how often chance alone makes shares differ as much, from either side.
 
     Source:
         The score test of two proportions; of few users Fisher's exact test.
     """
-    inside = counts.chosen + counts.others
+    inside = having.chosen + having.others
     every = n_chosen + n_others
     if min(n_chosen, n_others) < _FEW:
         cells = [
-            [counts.chosen, n_chosen - counts.chosen],
-            [counts.others, n_others - counts.others],
+            [having.chosen, n_chosen - having.chosen],
+            [having.others, n_others - having.others],
         ]
         return float(stats.fisher_exact(cells).pvalue)
     rate = inside / every
     error = math.sqrt(rate * (1 - rate) * (1 / n_chosen + 1 / n_others))
-    difference = counts.chosen / n_chosen - counts.others / n_others
+    difference = having.chosen / n_chosen - having.others / n_others
     return float(2 * stats.norm.sf(abs(difference) / error)) if error else 1.0
 
 
@@ -262,26 +256,23 @@ def _share_of(inside: int, users: int) -> Share:
     return Share(users=users, positives=inside, total=inside, squares=inside)
 
 
-def _without_alike(
-    strongest: Sequence[HavingCounts], features: pa.Table
-) -> list[HavingCounts]:
+def _without_alike(strongest: Sequence[Having], features: pa.Table) -> list[Having]:
     """Return bins of which no two say the same: a number's feature has one."""
-    kept = list[HavingCounts]()
+    kept = list[Having]()
     masks = list[Flags]()
-    for counts in strongest:
-        names = {other.having.feature for other in kept if other.having.side != "="}
-        if counts.having.feature in names:
+    for having in strongest:
+        names = {other.feature for other in kept if other.side != "="}
+        if having.feature in names:
             continue
-        mask = _mask(counts.having, features)
+        mask = _mask(having, features)
         if any(_phi(mask, other) > _ALIKE for other in masks):
             continue
-        kept.append(counts)
+        kept.append(having)
         masks.append(mask)
     return kept
 
 
 def _mask(having: Having, features: pa.Table) -> Flags:
-    """Return who is in a bin, (rows,)."""
     values = features[having.feature]
     if having.side == "=":
         is_so = pc.equal(values, having.value)
