@@ -37,6 +37,7 @@ from local.stack.state import FUNCTIONS, ROOT
 from propensity.gcp.writes import Appends
 from propensity.schema import Table
 from tests.functions.streaming import eventually
+from tests.support.compiled import link_compiled
 from tests.support.deployment import DEADLINE_S, entered
 from tests.support.described import check_described
 from tests.support.events import written
@@ -55,12 +56,13 @@ def staged(target: str) -> Path:
     function = _FUNCTIONS[target]
 
     def stage_it(folder: Path) -> None:
-        stage.stage(
+        place = stage.stage(
             ROOT / function.folder,
             folder / "staged",
             requirements=function.requirements,
             locked=True,
         )
+        link_compiled(ROOT / "propensity", place / "propensity")
 
     return once(target, stage_it) / "staged"
 

@@ -25,7 +25,7 @@ import functions_framework
 import pytest
 import requests
 
-from deploy import render
+from deploy import functions, render
 from deploy.render import TERRAFORM
 from local.generators.games import DEFAULT_END, Games
 from local.generators.streams import encode
@@ -50,19 +50,16 @@ from tests.support.shops import TRAINED
 # All functions are played once, on emulators: minutes where others compute, too.
 pytestmark = pytest.mark.timeout(600)
 
-GENERATED = render.files()
-FUNCTIONS = GENERATED[TERRAFORM / "generated" / "functions.json"]
-FUNCTIONS["operator"] = GENERATED[TERRAFORM / "generated" / "operator.json"]
+ACCOUNTS = [*functions.load(), functions.operator()]
+RIGHTS = {account.target: [*render.rights(account)] for account in ACCOUNTS}
 CARDS_KNOWN = date(2026, 3, 14)
 PLAYED = DEFAULT_END.date()
 WEEK = timedelta(days=7)
 # A result with more rows than these comes by the Storage API.
 SMALL_ROWS = 10
 AUDIENCE = 'destination = "bucket"\ntop = 5\n'
-# It is over when the scheduler calls, so that no size of it stops a delivery.
 # These days are to be digested again.
 LATE_DAYS = f"DELETE FROM ga_digested_days WHERE export_day >= '{TRAINED - 2 * WEEK}'"
-# Members of this date have outcomes that are final.
 # A use case's audience reads this table.
 AUDIENCES = {
     "ga4_purchase": (
@@ -332,7 +329,6 @@ def scheduled(record: Record) -> None:
     run("model_evaluation", "first_day_churn", PLAYED)
     run("model_evaluation", "card_fraud", CARDS_KNOWN)
     run("overview", "ga4_purchase", TRAINED)
-    run("overview", "ga4_purchase", TRAINED, force=True)
     file = ROOT / "04-StreamFeatures" / "compact_features.py"
     client = functions_framework.create_app("compact_features", str(file)).test_client()
     for _ in range(2):
@@ -404,22 +400,21 @@ def needs(deployment) -> Mapping[str, set[Need]]:
     return record.needs
 
 
-@pytest.mark.parametrize("target", FUNCTIONS)
+@pytest.mark.parametrize("target", RIGHTS)
 class TestRights:
     def test_rights_are_not_narrower_than_what_is_done(self, needs, target):
         """Every call of a function finds all permissions that Google asks for it."""
-        rights = FUNCTIONS[target]["rights"]
         missing = [
             need
             for need in sorted(needs[target])
-            if not any(covers(right, need) for right in rights)
+            if not any(covers(right, need) for right in RIGHTS[target])
         ]
 
         assert missing == []
 
     def test_rights_are_not_wider_than_what_is_done(self, needs, target):
         """Without any one of them some call would fail."""
-        rights = FUNCTIONS[target]["rights"]
+        rights = RIGHTS[target]
         only = [
             [right for right in rights if covers(right, need)] for need in needs[target]
         ]
@@ -434,8 +429,8 @@ def test_own_roles_permit_only_what_is_used(needs):
     """
     used = {
         (right["role"], need[0])
-        for target, function in FUNCTIONS.items()
-        for right in function["rights"]
+        for target, rights in RIGHTS.items()
+        for right in rights
         for need in needs[target]
         if covers(right, need)
     }
