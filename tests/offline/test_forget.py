@@ -40,7 +40,6 @@ from propensity.tables.export_names import VIEW
 from propensity.tables.stream import (
     DEAD_LETTERS,
     INFERENCE_LOG,
-    STREAM_EVENTS,
     TRUTH_EVENTS,
 )
 from tests.offline.forgetting import (
@@ -179,23 +178,6 @@ class TestTables:
             warehouse = site.warehouse.for_run(settings)
             setup.prepare_export(warehouse, settings)
             yield warehouse
-
-    def test_other_use_cases_keep_what_they_have_where_one_is_named(self, site):
-        """Rows of that use case go, of tables and files; the list has the user in it
-        alone."""
-        table = STREAM_EVENTS
-        site.append(table, row_of(table, GONE), row_of(table, GONE, use_case=OTHER))
-        names = [USE_CASE, None, None, "other"]
-        rows = pa.table({"user_id": [GONE, "bob", GONE, "cyd"], "use_case": names})
-        site.artifacts.create(EXPORT, parquet_of(rows))
-        forget(site, use_case=USE_CASE)
-        [row] = site.rows("SELECT use_case FROM stream_events")
-        listed = suppression.read_suppressed(site.warehouse)
-
-        assert row["use_case"] == OTHER
-        assert users_in(site.read(EXPORT)) == ["bob", GONE, "cyd"]
-        assert listed.covers(GONE, USE_CASE)
-        assert not listed.covers(GONE, OTHER)
 
     def test_letters_of_another_use_case_stay_where_one_is_named(self, site):
         """Those that name no use case go: nobody knows whose they are."""
