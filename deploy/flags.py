@@ -57,23 +57,14 @@ def common(d: DeploymentSettings) -> list[str]:
         set_or_cleared("key", d.own["functions_kms_key"]),
     ]
     if d.own["vpc_connector"]:
-        flags.append(f"--vpc-egress={egress(d)}")
+        egress = d.own["vpc_egress"]
+        flags.append(f"--vpc-egress={EGRESS.get(egress, egress)}")
     return flags
 
 
 def of_job(d: DeploymentSettings) -> list[str]:
-    """Return the network and the key of a job, which none needs to be cleared of."""
-    flags = list[str]()
-    if d.own["vpc_connector"]:
-        flags.append(f"--vpc-connector={d.own['vpc_connector']}")
-        flags.append(f"--vpc-egress={egress(d)}")
-    if d.own["functions_kms_key"]:
-        flags.append(f"--key={d.own['functions_kms_key']}")
-    return flags
-
-
-def egress(d: DeploymentSettings) -> str:
-    return EGRESS.get(d.own["vpc_egress"], d.own["vpc_egress"])
+    """Return what jobs have in common with functions: none needs clearing."""
+    return [word for word in common(d) if not word.startswith(("--clear-", "--no-"))]
 
 
 def build(d: DeploymentSettings, repository: str) -> list[str]:

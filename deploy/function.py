@@ -127,8 +127,7 @@ def schedule(shell: Shell, options: argparse.Namespace) -> None:
         if options.job:
             job = _deploy_scheduled(shell, function, use_case)
             shell.run("let_start", job=job)
-            [jobs] = shell.words(URL_OF_JOBS)
-            uri = f"{jobs}/{job}:run"
+            [uri] = shell.words(f"{URL_OF_JOBS}/{job}:run")
             body = "{}"
             caller = [f"--oauth-service-account-email={account}"]
         elif calls and calls.endswith(":run") and not options.function:
@@ -190,5 +189,5 @@ def _deploy_job(
         size=size,
         environment=flags.environment(shell.d.variables),
         secret=flags.secret(shell.d),
-        network=flags.of_job(shell.d),
+        common=flags.of_job(shell.d),
     )

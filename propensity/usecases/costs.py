@@ -48,6 +48,15 @@ EVENT_BYTES = 932
 # Google Analytics changes the table of a day for so long; what is read before is read
 # once more.
 SETTLED_AFTER_DAYS = 4
+# Of a user's published score, what a plan reads; of a member in the log of requests,
+# which has a request and its answer.
+SCORE_BYTES = 187
+LOGGED_BYTES = 72
+LOGGED_DAYS = 400
+# A daily audience counts new members in so many dates once a week; and a send reads the
+# log for what was sent, and for who is due.
+PLANNED_DATES = 92
+LOG_READS = 2
 # Weeks that an evaluation measures: the one that has just ended, and the one that has
 # become final.
 EVALUATED_WEEKS = 2
@@ -138,3 +147,21 @@ def new_days(shop: Shop, weekdays: Iterable[str]) -> float:
     """
     times = 1 + read_twice(weekdays)
     return times * DAYS_A_MONTH * shop.events * EVENT_BYTES / TIB
+
+
+def daily_audiences(shop: Shop, *, audiences: int, members: float) -> float:
+    """Return the TiB of a month of audiences sent each day, after a year of sends."""
+    scores = shop.users * SCORE_BYTES / TIB
+    log = LOGGED_DAYS * members * LOGGED_BYTES / TIB
+    plans = WEEKS_A_MONTH * PLANNED_DATES * scores
+    sends = DAYS_A_MONTH * (scores + LOG_READS * log)
+    # A run reads once who is on all lists.
+    return audiences * (plans + sends) + DAYS_A_MONTH * log
+
+
+def forgotten(shop: Shop, kept_days: int) -> float:
+    """Return the TiB of a month's looks for suppressed users in the digest."""
+    ids = sum(
+        _BYTES["STRING"] + _CHARACTERS[name] for name in ("user_id", "user_pseudo_id")
+    )
+    return WEEKS_A_MONTH * kept_days * (shop.users + shop.orders) * ids / TIB

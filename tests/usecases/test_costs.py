@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from propensity import usecases
+from propensity.runs import digest
 from propensity.settings import Settings
 from propensity.timeframe import SCHEDULED
 from propensity.usecases import costs
@@ -39,6 +40,16 @@ def test_a_month_is_predictions_trainings_evaluations_and_new_days(
 
     assert month == pytest.approx(tib, abs=0.05)
     assert f"| {tib} |" in OPERATE
+
+
+def test_a_month_of_audiences_is_mostly_their_log():
+    """Of which 7.9 TiB were read while each send read all dates, and the log more."""
+    shop = costs.Shop(users=3e6, events=6e6, orders=3e5)
+    audiences = costs.daily_audiences(shop, audiences=3, members=3e5)
+    doctor = costs.forgotten(shop, digest.reach(SETTINGS).days)
+
+    assert f"| {audiences:.1f} | {audiences:.1f} |" in OPERATE
+    assert f"| {doctor:.1f} | {doctor:.1f} |" in OPERATE
 
 
 @pytest.mark.parametrize(
