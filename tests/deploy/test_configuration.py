@@ -65,6 +65,8 @@ def test_a_new_deployment_has_environments_of_its_own(tmp_path, capsys):
     """Both deploy as they are, once they are filled in; no resource is of both, and the
     second does not read the export, and its users, for as much money again."""
     folder = tmp_path / "my shop"
+    assert cli.main(["deployment", "new", str(folder), "--dry-run"]) == 0
+    assert not folder.exists()
     assert cli.main(["deployment", "new", str(folder)]) == 0
     assert f"--deployment '{folder}/production.env'" in capsys.readouterr().out
     production = configuration.read(folder / "production.env")
