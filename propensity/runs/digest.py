@@ -95,7 +95,7 @@ class Rules:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DigestedDay:
+class DigestedTable:
     """What the digest says of a day: its table as it was, and the rules."""
 
     export_day: date
@@ -137,7 +137,7 @@ class State:
 
     rules: Rules
     tables: Mapping[date, ExportTable]
-    digested: Mapping[date, DigestedDay]
+    digested: Mapping[date, DigestedTable]
     settled: date
     utc_offset_hours: int
 
@@ -261,10 +261,10 @@ def read_export_tables(warehouse: Warehouse, view: str) -> dict[date, ExportTabl
     return {day: ExportTable(day=day, **by_name[name]) for day, name in names.items()}
 
 
-def read_digested_days(warehouse: Warehouse) -> dict[date, DigestedDay]:
+def read_digested_days(warehouse: Warehouse) -> dict[date, DigestedTable]:
     """Return what the digest says of its days."""
     rows = warehouse.rows(statement("digested_days"))
-    return {row["export_day"]: DigestedDay(**row) for row in rows}
+    return {row["export_day"]: DigestedTable(**row) for row in rows}
 
 
 def rules_of(settings: Settings, view: str) -> Rules:

@@ -145,7 +145,7 @@ RULES = digest.Rules(
 TABLE = digest.ExportTable(
     name="t", day=FIRST, modified=MODIFIED, size_bytes=5, row_count=7
 )
-DIGESTED = digest.DigestedDay(
+DIGESTED = digest.DigestedTable(
     export_day=FIRST,
     source_modified=MODIFIED,
     size_bytes=5,
