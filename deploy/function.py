@@ -140,15 +140,13 @@ def schedule(shell: Shell, options: argparse.Namespace) -> None:
             caller = [f"--oidc-service-account-email={account}"]
             caller.append(f"--oidc-token-audience={url}")
         assert function.schedule
-        clock = dict(function.schedule.flags)
-        del clock["schedule"]
         shell.run(
             "schedule",
             job=start,
             verb="create" if calls is None else "update",
             header="--headers" if calls is None else "--update-headers",
             cron=shell.d.cron(function, use_case),
-            clock=flags.words(clock),
+            clock=flags.words(function.schedule.flags),
             uri=uri,
             body=body,
             caller=caller,

@@ -68,15 +68,12 @@ SUBSCRIPTIONS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """When Cloud Scheduler calls a function: ``flags`` are those of gcloud."""
+    """When Cloud Scheduler calls a function: ``flags`` are the others of gcloud."""
 
+    cron: str
     flags: Mapping[str, str]
     per_use_case: bool
     skips: str
-
-    @property
-    def cron(self) -> str:
-        return self.flags["schedule"]
 
     @property
     def attempts_s(self) -> int:
@@ -186,10 +183,11 @@ def _check_memory(target: str, flags: Mapping[str, str]) -> None:
         )
 
 
-def _schedule(*, per_use_case: bool = True, skips: str = "", **flags: Any) -> Schedule:
-    return Schedule(
-        flags=_SCHEDULED | _flags(flags), per_use_case=per_use_case, skips=skips
-    )
+def _schedule(
+    *, schedule: str, per_use_case: bool = True, skips: str = "", **flags: Any
+) -> Schedule:
+    flags = _SCHEDULED | _flags(flags)
+    return Schedule(cron=schedule, flags=flags, per_use_case=per_use_case, skips=skips)
 
 
 def _flags(entry: Mapping[str, Any]) -> dict[str, str]:
