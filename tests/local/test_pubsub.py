@@ -16,6 +16,7 @@ from google.api_core.exceptions import AlreadyExists, NotFound
 from google.cloud import pubsub_v1
 from google.pubsub_v1 import types
 
+from local.emulators.pubsub.broker import Broker, RefusedError
 from local.stack import topics
 from tests.docs.pages import blocks
 from tests.functions.streaming import eventually
@@ -110,6 +111,30 @@ def test_a_deployment_has_a_topic_for_each_kind_of_message(emulated):
             missing.append(kind)
 
     assert missing == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "status"),
+    [
+        ({"filter": "attributes.a"}, "UNIMPLEMENTED"),
+        ({"enable_message_ordering": True}, "UNIMPLEMENTED"),
+        ({"enable_exactly_once_delivery": True}, "UNIMPLEMENTED"),
+        ({"ack_deadline_seconds": 5}, "INVALID_ARGUMENT"),
+        ({"ack_deadline_seconds": 601}, "INVALID_ARGUMENT"),
+    ],
+)
+def test_a_subscription_is_refused_what_would_not_be_kept(wanted, status):
+    broker = Broker(lambda subscription: None)
+    topic = types.Topic.pb()(name="projects/p/topics/t")
+    broker.create_topic(topic)
+    name = "projects/p/subscriptions/s"
+    request = types.Subscription.pb()(name=name, topic=topic.name, **wanted)
+    with pytest.raises(RefusedError) as refused:
+        broker.create_subscription(request)
+
+    assert refused.value.status == status
+    listed = broker.list_topics(types.ListTopicsRequest.pb()(project="projects/p"))
+    assert [one.name for one in listed.topics] == [topic.name]
 
 
 @pytest.mark.parametrize("topic", ["model-updates", "scores"])

@@ -19,7 +19,7 @@ from local.emulators.pubsub.push import Pusher
 from local.processes import HOST, options_of_child
 
 RPCS = {
-    "Publisher": ("CreateTopic", "DeleteTopic", "Publish"),
+    "Publisher": ("CreateTopic", "ListTopics", "DeleteTopic", "Publish"),
     "Subscriber": (
         "CreateSubscription",
         "DeleteSubscription",

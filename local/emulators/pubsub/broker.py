@@ -21,8 +21,11 @@ MAX_MESSAGES = 1_000
 # Messages at once on a stream, so that a response stays below the limit of a request.
 STREAMED_MESSAGES = 100
 MAX_BYTES = 10_000_000
+MIN_DEADLINE_S = 10
 MAX_DEADLINE_S = 600
 DEFAULT_DEADLINE_S = 10
+# What a subscription may ask for, and nobody keeps here.
+UNKEPT = ("filter", "enable_message_ordering", "enable_exactly_once_delivery")
 # A failed push waits so long unless there is a retry policy.
 PUSH_RETRY_S = 0.1
 # A pull that finds nothing answers this long before its client gives up.
@@ -148,6 +151,13 @@ class Broker:
         self._topics[request.name] = request
         return request
 
+    def list_topics(self, request: Proto) -> Proto:
+        prefix = f"{request.project}/topics/"
+        topics = [
+            topic for name, topic in self._topics.items() if name.startswith(prefix)
+        ]
+        return types.ListTopicsResponse.pb()(topics=topics)
+
     def delete_topic(self, request: Proto) -> Proto:
         self._check_topic(request.topic)
         for subscription in self._subscribers(request.topic):
@@ -168,9 +178,15 @@ class Broker:
         self._check_topic(request.topic)
         if request.HasField("dead_letter_policy"):
             self._check_topic(request.dead_letter_policy.dead_letter_topic)
+        for wanted in UNKEPT:
+            if getattr(request, wanted):
+                message = f"{wanted} is not there on this machine"
+                raise RefusedError(message, "UNIMPLEMENTED")
         request.push_config.SetInParent()
         if not request.ack_deadline_seconds:
             request.ack_deadline_seconds = DEFAULT_DEADLINE_S
+        if not MIN_DEADLINE_S <= request.ack_deadline_seconds <= MAX_DEADLINE_S:
+            raise RefusedError("ack_deadline_seconds must be between 10 and 600")
         subscription = Subscription(request, self._bury)
         self._subscriptions[request.name] = subscription
         if request.push_config.push_endpoint:
