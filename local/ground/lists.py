@@ -26,6 +26,7 @@ def rewrite(node: Any) -> None:
     match node:
         case exp.Bracket():
             _count_from_one(node)
+            _first(node)
         case exp.Unnest() if node.args.get("offset"):
             _count_from_zero(node)
         case exp.ArrayAgg() if isinstance(node.this, exp.Limit):
@@ -45,6 +46,18 @@ def _count_from_one(node: exp.Bracket) -> None:
         )
         node.set("expressions", [one_more])
         node.set("offset", 1)
+
+
+def _first(node: exp.Bracket) -> None:
+    """Take the first of a group without its list: ordered lists take most memory."""
+    cut = node.this
+    [index] = node.expressions[:1]
+    if node.args.get("offset") != 0 or index.name != "0":
+        return
+    if isinstance(cut, exp.Anonymous) and cut.name == "list_slice":
+        whole = cut.expressions[0]
+        if isinstance(whole, exp.ArrayAgg):
+            node.replace(exp.First(this=whole.this))
 
 
 def _count_from_zero(node: exp.Unnest) -> None:

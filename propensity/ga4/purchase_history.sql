@@ -50,12 +50,11 @@
     SELECT
       as_of,
       customer,
-      MIN_BY(
-        STRUCT(day AS day, amount AS amount, event_digest AS event_digest), moment
-      ) AS purchase
+      STRUCT(day AS day, amount AS amount, event_digest AS event_digest) AS purchase
     FROM history_purchases
     WHERE customer IS NOT NULL
-    GROUP BY as_of, customer, identity
+    QUALIFY
+      ROW_NUMBER() OVER (PARTITION BY as_of, customer, identity ORDER BY moment) = 1
   ),
   history_purchase_days AS (
     SELECT

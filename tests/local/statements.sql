@@ -478,6 +478,16 @@ SELECT TO_HEX(MD5('a')), TO_HEX(SHA256(''))
 
 SELECT FARM_FINGERPRINT('1footrue'), FARM_FINGERPRINT('2applefalse'), FARM_FINGERPRINT(NULL)
 
+SELECT country, ARRAY_AGG(order_id ORDER BY amount DESC, order_id LIMIT 1)[OFFSET(0)], ARRAY_AGG(country ORDER BY amount LIMIT 1)[SAFE_OFFSET(0)], ARRAY_AGG(STRUCT(user_id AS u, day AS d) ORDER BY country, day DESC LIMIT 1)[OFFSET(0)] FROM orders GROUP BY country
+
+WITH a AS (SELECT country, amount FROM orders), b AS (SELECT country, SUM(amount) AS total FROM a GROUP BY country) SELECT a.country, b.total FROM a JOIN b USING (country)
+
+WITH orders AS (SELECT * FROM orders WHERE country = 'DE') SELECT COUNT(*) FROM orders
+
+WITH a AS (SELECT 1 AS x) SELECT x, (WITH a AS (SELECT 2 AS x) SELECT x FROM a) AS y, (SELECT MAX(o.amount) FROM orders AS o WHERE o.order_id = 'o1') AS z FROM a AS c
+
+WITH a AS (SELECT country, amount FROM orders) SELECT o.order_id, (SELECT COUNT(*) FROM a WHERE a.country = o.country) AS n FROM orders AS o
+
 -- Refused by Google, and here
 
 SELECT CAST('1.5' AS INT64)
