@@ -67,13 +67,14 @@ def test_what_decides_comes_first_with_shares_as_one_counts_them():
 
 
 def test_where_nothing_differs_hardly_any_table_has_a_line():
-    """200 tables: at 5% there are ten, and 16 in one of thirty times."""
+    """200 tables, each so small that shares differ by chance: at 5% there are ten."""
+    users = 600
     with_lines = 0
     for seed in range(200):
-        chosen = np.random.default_rng(1_000 + seed).random(USERS) < 0.15
-        with_lines += bool(told(drawn(seed), chosen))
+        chosen = np.random.default_rng(1_000 + seed).random(users) < 0.25
+        with_lines += bool(told(drawn(seed).head(users), chosen))
 
-    assert with_lines <= 16
+    assert with_lines <= 10
 
 
 @pytest.mark.parametrize("count", [0, 10, 19, USERS - 10, USERS])
