@@ -54,12 +54,12 @@ from propensity.cli.progress import showing, step
 from propensity.errors import NoChampion
 from propensity.ga4.view import events_view
 from propensity.gcp.warehouse import Warehouse
+from propensity.ids import PRESENCE
 from propensity.learning.rows import Slice, slice_of
 from propensity.models.encoding import Flags, Floats, floats_of, to_frame
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.tables.export_names import VIEW
-from propensity.tables.models import PRESENCE
 from propensity.timeframe import DAY
 from propensity.usecases import CATEGORY, UseCase
 

@@ -31,6 +31,7 @@ from propensity.pages.findings import PAGE as MESSAGES
 from propensity.pages.findings import meanings
 from propensity.pages.words import plural
 from propensity.runs.late import AGES, EXPORT_STOPPED_DAYS, KINDS, days_until_late
+from propensity.usecases.exports import by_export
 
 PAGE = "docs/operate.md"
 # A day, for what lasts; a failure is told of as soon as Google sends another mail.
@@ -229,7 +230,7 @@ def _killed(
 
 def _of_exports(d: DeploymentSettings) -> Iterator[Policy]:
     """Yield a policy for each export, of all use cases that read it."""
-    for export, use_cases in usecases.by_export(d.settings, d.loaded):
+    for export, use_cases in by_export(d.settings, d.loaded):
         names = tuple(use_case.name for use_case in use_cases)
         if export.ga4_dataset and names:
             yield Policy(

@@ -25,6 +25,7 @@ from propensity.schema import Table
 from propensity.settings import CONSENTS, TOPICS
 from propensity.tables import every as tables
 from propensity.tables.export_names import BY_EXPORT
+from propensity.usecases.exports import settings_of_exports
 
 TERRAFORM = Path(__file__).with_name("terraform")
 
@@ -193,7 +194,7 @@ def _settings(d: DeploymentSettings, services: Services) -> dict[str, Any]:
         "services": {target: url for target, url in called.items() if url},
         "exports": {
             export.export_suffix: export.ga4_dataset
-            for export in usecases.exports(settings, d.use_cases)
+            for export in settings_of_exports(settings, d.use_cases)
         },
         "sends": settings.sends == "yes",
         "require_consent": settings.require_consent,

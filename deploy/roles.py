@@ -9,7 +9,7 @@ from pathlib import Path
 
 from deploy import DeploymentError, UsageError
 from deploy.shell import Shell, tell
-from propensity import usecases
+from propensity.usecases.exports import settings_of_exports
 
 ROLES = tomllib.loads(Path(__file__).with_name("roles.toml").read_text("utf-8"))
 FEDERATED = r"principal(Set)?://iam\.googleapis\.com/[^* ]+"
@@ -55,7 +55,7 @@ workloadIdentityPools/ci/subject/123456789:production
         grant(shell, member, ROLES["planner"])
         # Terraform's state, and what is deployed.
         shell.run("grant_state", member=member)
-        for export in usecases.exports(shell.d.settings, shell.d.use_cases):
+        for export in settings_of_exports(shell.d.settings, shell.d.use_cases):
             if not export.export.startswith(f"{shell.d.project}."):
                 role = "roles/bigquery.metadataViewer"
                 tell(f"# The owner of {export.export} also grants {role} on it")

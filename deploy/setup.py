@@ -20,9 +20,9 @@ from deploy.functions import ROOT
 from deploy.prune import prune
 from deploy.shell import Shell, names_of, tell
 from deploy.terraform import Terraform, answer
-from propensity import usecases
 from propensity.audience import declared
 from propensity.timeframe import weekdays_of
+from propensity.usecases.exports import settings_of_exports
 
 
 def set_up(shell: Shell, options: argparse.Namespace) -> None:
@@ -216,7 +216,7 @@ def digest(shell: Shell) -> None:
     Events without a consent that is asked for by now go at once. `make setup-deploy`
     installs no packages for it; the operators' job has them.
     """
-    if not usecases.exports(shell.d.settings, shell.d.use_cases):
+    if not settings_of_exports(shell.d.settings, shell.d.use_cases):
         return
     if not (ROOT / ".venv/.set-up").exists():
         tell(

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from propensity import usecases
 from propensity.clock import SYSTEM
 from propensity.errors import MissingTable
 from propensity.registry.deployment import connected
 from propensity.runs import digest
 from propensity.settings import Settings
+from propensity.usecases.exports import settings_of_exports
 
 
 def run(
@@ -46,7 +46,7 @@ def run(
     today = SYSTEM.now().date()
     answer = {}
     with connected(settings) as (artifacts, warehouse):
-        for export in usecases.exports(settings):
+        for export in settings_of_exports(settings):
             reader = warehouse.for_run(export)
             done = {"removed": 0, "read": 0, "to_read": "the export has no day yet"}
             answer[export.ga4_dataset] = done

@@ -54,6 +54,7 @@ from propensity.tables.export_names import with_suffix
 from propensity.tables.stream import SUPPRESSED_USERS
 from propensity.usecases import UseCase
 from propensity.usecases.declaration import MAXIMUM_DAYS
+from propensity.usecases.exports import by_export
 from propensity.usecases.use_case import BROWSER
 from propensity.watching import Watched, unwatched
 
@@ -173,7 +174,7 @@ def browsers_of(
     browsers = set[str]()
     settings = warehouse.settings
     sql = statement("forget_browsers", folder=SQL)
-    for export, use_cases in usecases.by_export(settings, loaded.values()):
+    for export, use_cases in by_export(settings, loaded.values()):
         columns = [use_case.user_column(settings) for use_case in use_cases]
         if export.ga4_dataset and "person" in columns:
             rows = ask(warehouse, sql, users, export=export)
@@ -246,7 +247,7 @@ def _add_exports(
     """Count the users' events in exports, whose owner removes them by a statement."""
     scripts = []
     sql = statement("forget_export_events", folder=SQL)
-    for export, use_cases in usecases.by_export(warehouse.settings, loaded.values()):
+    for export, use_cases in by_export(warehouse.settings, loaded.values()):
         if not (export.ga4_dataset and use_cases):
             continue
         rows = ask(warehouse, sql, users, export=export)
@@ -298,7 +299,7 @@ class Work:
         """The exports whose digests are searched: of a named use case if it alone reads
         them, because a property's digest is of all its use cases."""
         exports = list[Settings]()
-        groups = usecases.by_export(self.warehouse.settings, self.use_cases.values())
+        groups = by_export(self.warehouse.settings, self.use_cases.values())
         for export, _ in groups:
             if not self.use_case or digest.readers_of(export) == [self.use_case]:
                 exports.append(export)

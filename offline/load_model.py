@@ -29,7 +29,7 @@ from propensity.learning.card import CARD, MODEL, PREPROCESSOR, REPORT, UserCard
 from propensity.learning.report import version_page
 from propensity.registry.announcements import announce
 from propensity.registry.deployment import open_deployment
-from propensity.registry.records import newest_recorded
+from propensity.registry.records import newest_recorded, pending
 from propensity.registry.serving import loaded
 from propensity.registry.versions import (
     HTML,
@@ -37,7 +37,6 @@ from propensity.registry.versions import (
     Record,
     RecordedCard,
     Registry,
-    pending,
     unpickled,
 )
 from propensity.settings import Settings

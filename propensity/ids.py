@@ -10,6 +10,9 @@ import re
 # an event of the user.
 USER = "user_id"
 EVENT = "event_id"
+# The column of features that says whether a user was active, or a customer was away;
+# and the category of this name.
+PRESENCE = "presence"
 
 MAXIMUM_ID_CHARACTERS = 256
 # A number from here on may have lost digits on its way, and is no id.

@@ -34,6 +34,11 @@ from propensity.errors import SchemaError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+# Columns that are null where there is no value.
+Number = float | None
+Count = int | None
+Money = Decimal | None
+
 # In Python a row takes ten times as much memory as in Arrow.
 ROWS_AT_ONCE = 5_000
 

@@ -35,10 +35,10 @@ from propensity.cli.progress import say, step, watched
 from propensity.errors import NoChampion
 from propensity.ga4.currency import line_to_write, undeclared_currency
 from propensity.gcp.warehouse import Warehouse
+from propensity.ids import PRESENCE
 from propensity.pages.words import period
 from propensity.runs import setup
 from propensity.settings import Settings
-from propensity.tables.models import PRESENCE
 from propensity.timeframe import DAY
 from propensity.usecases import UseCase
 

@@ -12,7 +12,7 @@ from importlib import resources
 
 from deploy import functions
 from offline import dead_letters
-from propensity import errors, suppression, usecases
+from propensity import errors, suppression
 from propensity.audience import declared, receivers
 from propensity.audience.stopping import listed
 from propensity.errors import (
@@ -53,6 +53,7 @@ from propensity.tables.export import DIGEST
 from propensity.tables.export_names import VIEW, with_suffix
 from propensity.timeframe import DAY, first_shard, midnight
 from propensity.usecases import UseCase
+from propensity.usecases.exports import by_export
 
 SQL = resources.files(__package__)
 SKLEARN = "scikit-learn"
@@ -103,7 +104,7 @@ class Examination:
 
     def of_exports(self) -> Iterator[Examination]:
         """Yield an examination of each export, with the use cases that read it."""
-        for export, use_cases in usecases.by_export(self.settings, self.use_cases):
+        for export, use_cases in by_export(self.settings, self.use_cases):
             yield replace(
                 self,
                 settings=export,

@@ -21,11 +21,10 @@ from msgspec.structs import replace
 from propensity import folders, statements, usecases
 from propensity.entries import explain
 from propensity.errors import PropensityError, RequestError, UseCaseError
-from propensity.ids import NAME
+from propensity.ids import NAME, PRESENCE
 from propensity.settings import Settings
 from propensity.statements import Line
 from propensity.suggestions import nearest
-from propensity.tables.models import PRESENCE
 from propensity.timeframe import Weekday
 from propensity.usecases import UseCase, declaration
 from propensity.usecases.use_case import BROWSER

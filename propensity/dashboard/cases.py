@@ -22,6 +22,7 @@ from propensity.audience.result import (
 from propensity.dashboard.reading import QueryResult, Row
 from propensity.errors import ArtifactError
 from propensity.gcp.artifacts import Artifacts
+from propensity.ids import PRESENCE
 from propensity.measures.looks import weeks_left
 from propensity.pages.findings import Meaning, meanings
 from propensity.pages.page import POLICY
@@ -39,7 +40,7 @@ from propensity.pages.words import (
 from propensity.registry.versions import Registry
 from propensity.runs.late import is_late
 from propensity.settings import Settings
-from propensity.tables.models import PRESENCE, Category
+from propensity.tables.models import Category
 from propensity.usecases.kind import USERS, Kind
 from propensity.weeks.evaluations import largest_by_week, report_name
 from propensity.weeks.judged import (

@@ -7,13 +7,13 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated
 
-from propensity import usecases
 from propensity.errors import SchemaError, SettingsError
 from propensity.ga4.shards import DAILY, KINDS, PREFIXES
 from propensity.schema import Column, Row, columns_of
 from propensity.statements import statement
 from propensity.tables.export_names import VIEW, with_suffix
 from propensity.usecases.declaration import Value
+from propensity.usecases.exports import export_values
 
 if TYPE_CHECKING:
     from propensity.gcp.warehouse import Warehouse
@@ -108,7 +108,7 @@ def events_view(
             this deploy.
         lacking: Of ``LATER_COLUMNS`` those that a kind's tables lack, by kind.
     """
-    values_of_use_cases = usecases.export_values() if values is None else values
+    values_of_use_cases = export_values() if values is None else values
     columns = "".join(map(_selected, values_of_use_cases))
     required = _CONDITIONS[require]
     conditions = "".join(map(statement, required))

@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 from msgspec import Struct, to_builtins
 
 from propensity.budget import Budget
+from propensity.ids import PRESENCE
 from propensity.learning import gate
 from propensity.learning.gate import Verdict
 from propensity.learning.importance import Importance
@@ -36,7 +37,7 @@ from propensity.measures.drift import Reference, reference
 from propensity.measures.metrics import Curves
 from propensity.measures.presence import by_presence
 from propensity.models.encoding import floats_of
-from propensity.tables.models import PRESENCE, Category, Metrics, TrainedVersion
+from propensity.tables.models import Category, Metrics, TrainedVersion
 from propensity.timeframe import Split
 
 MODEL = "model.joblib"

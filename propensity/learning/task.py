@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from propensity.budget import Budget
-from propensity.tables.models import PRESENCE
+from propensity.ids import PRESENCE
 
 NUMBER = "number"
 CATEGORY = "category"

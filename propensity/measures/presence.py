@@ -12,9 +12,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from propensity.budget import Budget
+from propensity.ids import PRESENCE
 from propensity.measures import metrics, thresholds
 from propensity.models.encoding import Floats
-from propensity.tables.models import PRESENCE, Category
+from propensity.tables.models import Category
 
 KINDS = ("active", "away")
 # Users of either class, from which a kind has a ROC AUC: as many as a training needs.

@@ -11,6 +11,7 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from msgspec import convert
+from msgspec.structs import replace
 
 from propensity import errors
 from propensity.registry.versions import Record
@@ -19,6 +20,7 @@ from propensity.statements import statement
 if TYPE_CHECKING:
     from propensity.gcp.queries import Queries
     from propensity.settings import Settings
+    from propensity.tables.models import TrainedVersion
     from propensity.usecases import UseCase
 
 
@@ -101,3 +103,9 @@ def training_mismatch(
         if old != new:
             changed.append(f"{name} {old!r}, which is {new!r} today")
     return f"was trained with {', '.join(changed)}" if changed else ""
+
+
+def pending(row: TrainedVersion) -> TrainedVersion:
+    """Return a row as it is before the pointer moves, and if the run ends here."""
+    why = f"interrupted before it was recorded whether it is live: {row.verdict}"
+    return replace(row, promoted=None, verdict=why)

@@ -33,8 +33,6 @@ from propensity.gcp.artifacts import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from propensity.tables.models import TrainedVersion
-
 
 JSON = "application/json"
 HTML = "text/html; charset=utf-8"
@@ -138,12 +136,6 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     promoted: bool | None = None
     compared_version: int | None = None
     verdict: str = ""
-
-
-def pending(row: TrainedVersion) -> TrainedVersion:
-    """Return a row as it is before the pointer moves, and if the run ends here."""
-    why = f"interrupted before it was recorded whether it is live: {row.verdict}"
-    return replace(row, promoted=None, verdict=why)
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from propensity.settings import GIB, Settings
 from propensity.statements import statement
 from propensity.tables.export_names import VIEW
 from propensity.timeframe import DAY
+from propensity.usecases.exports import of_export
 from propensity.usecases.prices import TIB, price_of
 
 if TYPE_CHECKING:
@@ -288,7 +289,7 @@ def rules_of(settings: Settings, view: str) -> Rules:
 
 
 def _readers(settings: Settings) -> list[UseCase]:
-    use_cases = usecases.of_export(settings)
+    use_cases = of_export(settings)
     return [use_case for use_case in use_cases if use_case.reads_digest]
 
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec.structs import replace
 
+from propensity.ids import PRESENCE
 from propensity.learning import season
 from propensity.measures import revenue
 from propensity.measures.presence import by_presence
@@ -21,7 +22,6 @@ from propensity.runs.evaluation import Evaluated, evaluation, outcomes_of
 from propensity.runs.export import missing_label_days
 from propensity.runs.run import Run
 from propensity.tables.models import (
-    PRESENCE,
     Compared,
     InForce,
     Range,

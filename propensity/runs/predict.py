@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 from joblib import cpu_count
 
 from propensity import errors, suppression
+from propensity.ids import PRESENCE
 from propensity.learning import season
 from propensity.learning.season import EvaluatedWeek
 from propensity.measures import metrics
@@ -35,15 +36,7 @@ from propensity.runs.run import EARLIEST, Run
 from propensity.schema import columns_of, kept_days
 from propensity.statements import Line, lines_of, statement
 from propensity.suppression import Suppressed, suppressed_list
-from propensity.tables.models import (
-    DRIFT,
-    PREDICTIONS,
-    PRESENCE,
-    SCORES,
-    Drift,
-    Range,
-    Signal,
-)
+from propensity.tables.models import DRIFT, PREDICTIONS, SCORES, Drift, Range, Signal
 
 # Rows that are appended at once; they are gathered in memory.
 ROWS_AT_ONCE = 1_000_000

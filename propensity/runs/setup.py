@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import date
 
-from propensity import usecases
 from propensity.errors import MissingTable, PropensityError, SettingsError
 from propensity.ga4.shards import KINDS, kinds_of
 from propensity.ga4.view import consent_of, events_view
@@ -17,6 +16,7 @@ from propensity.tables.export import DIGEST
 from propensity.tables.export_names import VIEW
 from propensity.tables.models import PREDICTIONS_HISTORY
 from propensity.tables.stream import STREAM_FEATURES
+from propensity.usecases.exports import settings_of_exports
 
 
 def prepare(warehouse: Warehouse, settings: Settings) -> None:
@@ -40,7 +40,7 @@ def prepare(warehouse: Warehouse, settings: Settings) -> None:
     ):
         warehouse.replace_view(name, views[name])
     problems = list[PropensityError]()
-    for export in usecases.exports(settings):
+    for export in settings_of_exports(settings):
         try:
             prepare_export(warehouse.for_run(export), export)
         except (MissingTable, SettingsError) as error:

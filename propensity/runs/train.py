@@ -23,13 +23,17 @@ from propensity.learning.trained import Learned, Rival, Trained
 from propensity.learning.training import Training
 from propensity.learning.value import Valued
 from propensity.registry.announcements import announce
-from propensity.registry.records import find_recorded, newest_recorded, recorded
+from propensity.registry.records import (
+    find_recorded,
+    newest_recorded,
+    pending,
+    recorded,
+)
 from propensity.registry.serving import loaded
 from propensity.registry.versions import (
     HTML,
     Champion,
     Published,
-    pending,
 )
 from propensity.runs.model_files import files
 from propensity.runs.run import Answer, Run

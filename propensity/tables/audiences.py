@@ -6,8 +6,16 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Annotated
 
-from propensity.schema import NULLABLE, Part, Row, RunId, Table, UseCaseName
-from propensity.tables.models import Money, Number
+from propensity.schema import (
+    NULLABLE,
+    Money,
+    Number,
+    Part,
+    Row,
+    RunId,
+    Table,
+    UseCaseName,
+)
 
 _EFFECT = "contacted minus control"
 _ORDERS = "by effect minus by probability"

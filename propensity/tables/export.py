@@ -12,15 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, datetime
-from decimal import Decimal
 from typing import Annotated
 
-from propensity.schema import Row, Table
+from propensity.schema import Count, Money, Row, Table
 
-# Columns that are null where there is no value.
 Text = str | None
-Count = int | None
-Money = Decimal | None
 
 ExportDay = Annotated[date, "Local day of the export's table"]
 Browser = Annotated[Text, "Browser or device; null without consent"]

@@ -13,6 +13,9 @@ from propensity.schema import (
     DETAIL,
     NULLABLE,
     BytesBilled,
+    Count,
+    Money,
+    Number,
     Part,
     Row,
     RunId,
@@ -20,10 +23,6 @@ from propensity.schema import (
     UseCaseName,
 )
 
-# Columns that are null where there is no value.
-Number = float | None
-Count = int | None
-Money = Decimal | None
 _LOW = "lower end of its 95% interval"
 _HIGH = "upper end of its 95% interval"
 _MATRIX = "Confusion matrix at the threshold"
@@ -213,11 +212,6 @@ class Unidentified(Part):
     purchases_without_id: Annotated[Count, "Those without a user id", DETAIL]
     revenue: Annotated[Money, "What all purchases brought", DETAIL]
     revenue_without_id: Annotated[Money, "What those without an id brought", DETAIL]
-
-
-# The column of features that says whether a user was active, or a customer was away;
-# and the category of this name.
-PRESENCE = "presence"
 
 
 class Category(Row):

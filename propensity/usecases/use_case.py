@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from propensity import folders, statements
 from propensity.budget import Budget
+from propensity.ids import PRESENCE
 from propensity.learning.task import (
     CATEGORY,
     NUMBER,
@@ -31,7 +32,6 @@ from propensity.learning.task import (
 )
 from propensity.statements import Line
 from propensity.tables.export_names import DIGEST_NAMES, VIEW
-from propensity.tables.models import PRESENCE
 from propensity.timeframe import (
     TRUTH_DELAY_DAYS,
     Timeframe,

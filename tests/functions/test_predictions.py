@@ -15,13 +15,14 @@ from offline import forget
 from propensity import usecases
 from propensity.gcp.queries import Queries
 from propensity.gcp.warehouse import Warehouse
+from propensity.ids import PRESENCE
 from propensity.learning import season
 from propensity.models.encoding import to_frame
 from propensity.registry.index import pointer_name
 from propensity.registry.records import find_recorded
 from propensity.registry.versions import pickled
 from propensity.statements import statement
-from propensity.tables.models import PRESENCE, SCORES
+from propensity.tables.models import SCORES
 from tests.functions.evaluated import BEFORE, both_weeks, evaluated
 from tests.functions.instances import serving
 from tests.propensity.registry.versions import Malicious, overwrite

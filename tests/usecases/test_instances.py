@@ -13,6 +13,7 @@ from propensity import folders, usecases
 from propensity.audience import declared
 from propensity.errors import UseCaseError
 from propensity.settings import Settings
+from propensity.usecases.exports import of_export, settings_of_exports
 from tests.support import own_use_cases
 
 SETTINGS = Settings(project="p", ga4_dataset="analytics_1", label_event="sign_up")
@@ -125,11 +126,11 @@ def test_each_export_is_named_once_with_the_use_cases_that_read_it(own):
     write(own, "leads_uk", SHOP_UK)
     same = 'like = "ga4_purchase"\n[property]\nga4_dataset = "analytics_1"\n'
     write(own, "leads", same)
-    exports = usecases.exports(SETTINGS)
+    exports = settings_of_exports(SETTINGS)
     uk = usecases.load("shop_uk").settings(SETTINGS)
-    without = usecases.exports(replace(SETTINGS, ga4_dataset=""))
-    names = {use_case.name for use_case in usecases.of_export(SETTINGS)}
-    theirs = {use_case.name for use_case in usecases.of_export(uk)}
+    without = settings_of_exports(replace(SETTINGS, ga4_dataset=""))
+    names = {use_case.name for use_case in of_export(SETTINGS)}
+    theirs = {use_case.name for use_case in of_export(uk)}
 
     of_property = "uk-project.analytics_2"
     assert [each.export for each in exports] == ["p.analytics_1", of_property]
@@ -146,6 +147,6 @@ def test_two_exports_of_one_name_are_refused(own):
     write(own, "shop_us", SHOP_UK.replace("uk-project", "us-project"))
     uk = usecases.load("shop_uk").settings(SETTINGS)
 
-    for listed in (usecases.of_export, usecases.exports):
+    for listed in (of_export, settings_of_exports):
         with pytest.raises(UseCaseError, match=r"us-project.analytics_2.*same"):
             listed(uk)

@@ -25,10 +25,10 @@ from local.exports import ga4_export
 from local.processes import free_ports
 from local.stack.stack import Stack
 from local.stack.state import FUNCTIONS, PORTS, ROOT, State
-from propensity import usecases
 from propensity.gcp.warehouse import Warehouse
 from propensity.runs import setup
 from propensity.settings import Settings
+from propensity.usecases.exports import settings_of_exports
 from tests.deploy.conftest import SETTINGS, settings_file
 from tests.support import own_use_cases, shop
 from tests.support.programs import execute
@@ -115,7 +115,7 @@ def export(stack: Stack, dataset: str, prefix: str = "") -> None:
         rows.append({**row, "user_pseudo_id": prefix + row["user_pseudo_id"]})
     warehouse = warehouse_of(stack)
     ga4_export.load_tables(warehouse.client, dataset, shop.shards(rows))
-    for exported in usecases.exports(warehouse.settings):
+    for exported in settings_of_exports(warehouse.settings):
         setup.prepare_export(warehouse.for_run(exported), exported)
 
 
