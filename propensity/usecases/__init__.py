@@ -28,7 +28,6 @@ from propensity.folders import names as names
 from propensity.learning.task import CATEGORY, NUMBER, Candidate
 from propensity.settings import Settings
 from propensity.suggestions import instead
-from propensity.usecases import declaration
 from propensity.usecases.parsing import parse as parse
 from propensity.usecases.use_case import Features, UseCase
 
