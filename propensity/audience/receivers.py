@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Collection, Iterator
 
 from propensity import statements
-from propensity.audience.declared import folder_of
+from propensity.audience import declared
 from propensity.audience.destinations.values import secrets_in
 from propensity.entries import explain
 from propensity.errors import UseCaseError
@@ -34,7 +34,7 @@ def sends_to_google(use_case: UseCase) -> bool:
 
 def destinations(use_case: UseCase) -> Iterator[tuple[str, dict[str, object]]]:
     """Yield the names of destinations, with the entries of their files."""
-    folder = folder_of(use_case) / "destinations"
+    folder = declared.folder_of(use_case) / "destinations"
     for path in sorted(folder.glob("*.toml")):
         try:
             yield path.stem, tomllib.loads(statements.read_text(folder, path.name))
