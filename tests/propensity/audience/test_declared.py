@@ -46,8 +46,7 @@ IS_TWICE = ".*winback.sql has 2 rows of users that it has more than once"
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """The folder of the use case's audiences."""
-    for module in (declared, receivers):
-        monkeypatch.setattr(module, "folder_of", lambda use_case: tmp_path)
+    monkeypatch.setattr(declared, "folder_of", lambda use_case: tmp_path)
     return tmp_path
 
 
