@@ -159,7 +159,7 @@ def daily_audiences(shop: Shop, *, audiences: int, members: float) -> float:
     return audiences * (plans + sends) + DAYS_A_MONTH * log
 
 
-def forgotten(shop: Shop, kept_days: int) -> float:
+def suppressed_looks(shop: Shop, kept_days: int) -> float:
     """Return the TiB of a month's looks for suppressed users in the digest."""
     ids = sum(
         _BYTES["STRING"] + _CHARACTERS[name] for name in ("user_id", "user_pseudo_id")

@@ -46,7 +46,7 @@ def test_a_month_of_audiences_is_mostly_their_log():
     """Of which 7.9 TiB were read while each send read all dates, and the log more."""
     shop = costs.Shop(users=3e6, events=6e6, orders=3e5)
     audiences = costs.daily_audiences(shop, audiences=3, members=3e5)
-    doctor = costs.forgotten(shop, digest.reach(SETTINGS).days)
+    doctor = costs.suppressed_looks(shop, digest.reach(SETTINGS).days)
 
     assert f"| {audiences:.1f} | {audiences:.1f} |" in OPERATE
     assert f"| {doctor:.1f} | {doctor:.1f} |" in OPERATE
