@@ -9,7 +9,6 @@ import io
 import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -150,7 +149,7 @@ def test_a_list_that_is_read_back_is_judged_as_an_audience_is(tmp_path, seed):
         now = datetime(2026, 12, 1, tzinfo=UTC)
         options = {"user": "who", "amount": "paid", "time": "at", "now": now}
         judge = partial(lists.judge_by_orders, file, bought, **options)
-        answer = outcome_of(lambda: asdict(judge()))
+        answer = outcome_of(judge)
         if answer == "refused":
             return answer
         return answer["verdict"], what_contacting_brought(answer)

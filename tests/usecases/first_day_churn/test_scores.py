@@ -12,8 +12,8 @@ from datetime import date
 
 import pytest
 
-from local.generators.games import Games, postcodes
-from local.generators.streams import REGISTRATION, Delivery
+from local.generators.games import REGISTRATION, Games, postcodes
+from local.generators.streams import Delivery
 from offline import load_postcodes
 from propensity.clock import SYSTEM
 from propensity.gcp.artifacts import Artifacts
