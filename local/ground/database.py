@@ -22,10 +22,6 @@ from local.ground.sql import define, quoted
 SUFFIX = ".duckdb"
 # Rows that are in memory at once, and that a small result has at most.
 BATCH_ROWS = 10_000
-# Beyond this, or a part of a large machine's memory, DuckDB writes what it computes
-# into the folder: a shop of 70,000 orders took eight gigabytes.
-LEAST_MEMORY_MIB = 1_792
-MEMORY_PART = 12
 # DuckDB's words for two who change a table at once.
 CONFLICT = "Could not serialize access"
 # DuckDB's word for the kind of an error.
@@ -49,8 +45,7 @@ class Database:
         self.root.execute(f"LOAD '{icu}'")
         self.root.execute("SET GLOBAL TimeZone = 'UTC'")
         # DuckDB 1.5.5 loses a column of an inlined table expression that two others
-        # read: "Failed to bind column reference". Those that one reads are put in their
-        # place before.
+        # read: "Failed to bind column reference".
         self.root.execute("SET GLOBAL disabled_optimizers = 'cte_inlining'")
         threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
         self.root.execute(f"SET GLOBAL threads = {threads}")
@@ -71,7 +66,6 @@ class Database:
         self.scratch = scratch
         self.root.execute(f"ATTACH '{scratch / 'gathered'}{SUFFIX}' AS gathered")
         self.root.execute("SET GLOBAL checkpoint_threshold = '64MB'")
-        self.root.execute(f"SET GLOBAL memory_limit = '{_memory_mib()}MiB'")
         self.root.execute(f"SET GLOBAL temp_directory = '{scratch / 'duckdb'}'")
         for file in sorted(folder.glob(f"*{SUFFIX}")):
             self.attach(file.name.removesuffix(SUFFIX))
@@ -122,11 +116,6 @@ class Database:
             return pa.ipc.open_file(pa.memory_map(str(file))).read_all()
         finally:
             file.unlink()
-
-
-def _memory_mib() -> int:
-    pages = os.sysconf("SC_PHYS_PAGES") // MEMORY_PART
-    return max(LEAST_MEMORY_MIB, pages * os.sysconf("SC_PAGE_SIZE") // 1024**2)
 
 
 # A list's elements without a name, as FROM UNNEST(params) WHERE.

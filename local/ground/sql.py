@@ -7,7 +7,6 @@ is ``Untranslated``.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Context, Decimal
@@ -229,7 +228,6 @@ def _statement(
     changes = None if changed is None else _full(changed, place)
     reads = _put_views(tree, place, views, target=changed)
     conditions = _conditions(tree)
-    _put_in_place(tree)
     if isinstance(tree, exp.Query):
         _name_columns(tree)
     _rewrite(tree, types)
@@ -304,48 +302,6 @@ def _put_views(
             alias = exp.TableAlias(this=exp.to_identifier(table.name, quoted=True))
         table.replace(exp.Subquery(this=body, alias=alias))
     return frozenset(reads)
-
-
-def _put_in_place(tree: Any) -> None:
-    """
-    Put table expressions that are read once in the place of their names.
-
-    DuckDB keeps the rows of all others to the end, with every column.
-    """
-    reads: dict[int, list[exp.Table]] = defaultdict(list)
-    for table in tree.find_all(exp.Table):
-        common = None if table.db else _common_of(table)
-        if common is not None:
-            reads[id(common)].append(table)
-    for common in list(tree.find_all(exp.CTE)):
-        given = common.parent
-        if len(reads[id(common)]) != 1 or given.recursive:
-            continue
-        [table] = reads[id(common)]
-        if table.args.get("pivots") or table.args.get("sample"):
-            continue
-        alias = table.args.get("alias")
-        if alias is None:
-            alias = exp.TableAlias(this=exp.to_identifier(table.name, quoted=True))
-        common.pop()
-        table.replace(exp.Subquery(this=common.this, alias=alias))
-        if not given.expressions:
-            given.pop()
-
-
-def _common_of(table: exp.Table) -> Any:
-    """Return the table expression that a name is of, if any."""
-    inner: Any = table
-    node = table.parent
-    while node is not None:
-        given = node.args.get("with_")
-        for common in given.expressions if given is not None else []:
-            if common.alias == table.name and common is not inner:
-                return common
-        if not isinstance(node, exp.With):
-            inner = node
-        node = node.parent
-    return None
 
 
 def _name_in_full(table: exp.Table, path: Path3) -> None:
