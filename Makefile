@@ -18,6 +18,8 @@ FUNCTION_STAMP := $(VENV)/environments/.set-up
 WORKERS ?= 2
 # A part of the tests: make test SLICE=1/8
 OF_SLICE := $(if $(SLICE),--slice=$(SLICE))
+# Where there is no state yet, its name is not mistyped.
+FIRST_STATE = $(if $(wildcard .local/states/*),,--new)
 IF_SET_UP := [ -e $(STAMP) ] || { echo "Nothing is running."; exit 0; };
 # Exported as shell variables, so that any character in a value is safe.
 export DATA EVENTS CARDS USE_CASE USER_COLUMN LABEL_EVENT WEEKS VERBOSE STATE ONLY OUT BREAKS
@@ -49,7 +51,7 @@ demo: setup ## train, evaluate, predict, look up and stream on generated data, o
 	  $${USE_CASE:+--use-case "$$USE_CASE"}
 
 up: setup ## start Propensity on this machine and keep it running
-	@$(BIN)/python -m commands up $${STATE:+--state "$$STATE"}
+	@$(BIN)/python -m commands up $${STATE:+--state "$$STATE" $(FIRST_STATE)}
 
 down: ## stop what `make up` started
 	@$(IF_SET_UP) $(BIN)/python -m commands down

@@ -80,7 +80,8 @@ def demo(**choice: Any) -> Any:
     is_flag=True,
     help="Print only the settings for your shell: `export` lines.",
 )
-def up(*, state: str | None, is_environment: bool) -> Any:
+@click.option("--new", "is_new", is_flag=True, help="Create the state, empty.")
+def up(*, state: str | None, is_new: bool, is_environment: bool) -> Any:
     """
     Start Propensity on this machine and keep it running.
 
@@ -90,9 +91,9 @@ def up(*, state: str | None, is_environment: bool) -> Any:
     from commands.texts import machine as texts
     from local.stack import commands
     from local.stack.stack import Stack
-    from local.stack.state import named
+    from local.stack.state import State, named
 
-    chosen = named(state)
+    chosen = State(state) if is_new and state else named(state)
     answer = commands.up(chosen)
     text = texts.up(answer)
     if is_environment:
