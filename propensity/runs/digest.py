@@ -64,6 +64,8 @@ SHOP_EVENTS = frozenset({"purchase", "refund"})
 SLACK = timedelta(weeks=26)
 # Of a day that has to be read again, as the statement that digested it.
 NOT_WHOLE = ""
+# Before that statement where visits of a day are gone: orders are read further back.
+ORDERS_OF = "orders of "
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +109,11 @@ class DigestedTable:
     consent: str
     event_names: Sequence[str]
 
+    @property
+    def has_orders_alone(self) -> bool:
+        """Whether its visits are gone."""
+        return self.statement.startswith(ORDERS_OF)
+
     def follows(self, rules: Rules) -> bool:
         """Return whether these rules would digest the day in the same way."""
         return (
@@ -133,6 +140,7 @@ class State:
         tables: By day, the oldest first.
         digested: By day.
         settled: The newest day that Analytics changes no more.
+        visits_from: The first day whose visits are read. Of earlier ones orders are.
         utc_offset_hours: Of the property.
     """
 
@@ -140,6 +148,7 @@ class State:
     tables: Mapping[date, ExportTable]
     digested: Mapping[date, DigestedTable]
     settled: date
+    visits_from: date
     utc_offset_hours: int
 
     @property
@@ -162,7 +171,10 @@ class State:
         digested = self.digested.get(table.day)
         if digested is None:
             return Need.NEW
-        if not digested.follows(self.rules):
+        rules = self.rules
+        if digested.has_orders_alone and table.day < self.visits_from:
+            rules = replace(rules, statement=f"{ORDERS_OF}{rules.statement}")
+        if not digested.follows(rules):
             return Need.AGAIN
         if table.modified == digested.source_modified:
             return None
@@ -233,6 +245,7 @@ def state_of(
         tables=tables,
         digested=digested,
         settled=settled_day(settings, today=today),
+        visits_from=visits_from(settings, newest=max(tables, default=date.max)),
         utc_offset_hours=settings.property_utc_offset_hours,
     )
 
@@ -306,13 +319,29 @@ def event_names(use_cases: Iterable[UseCase], settings: Settings) -> frozenset[s
 def reach(settings: Settings) -> timedelta:
     """Return how far back a training of any use case reads, with some slack."""
     today = date(2000, 1, 1)
-    spans = [timedelta(0)]
+    days = [today]
     for use_case in _readers(settings):
-        timeframe = use_case.timeframe(settings)
-        weeks = settings.training_snapshots - 1
-        oldest = timeframe.newest_matured(today=today) - weeks * timeframe.stride
-        spans.append(today - use_case.first_day(oldest))
-    return max(spans) + SLACK
+        days.append(use_case.first_day(_oldest_trained(use_case, settings, today)))
+    return today - min(days) + SLACK
+
+
+def visits_from(settings: Settings, *, newest: date) -> date:
+    """
+    Return the first day whose visits a training of any use case reads, or an audience
+    of the newest day, with some slack. It moves once a month.
+    """
+    days = [newest]
+    for use_case in _readers(settings):
+        oldest = _oldest_trained(use_case, settings, newest)
+        days.append(use_case.first_visit_day(oldest))
+        days.append(use_case.first_day(newest))
+    return (min(days) - SLACK).replace(day=1)
+
+
+def _oldest_trained(use_case: UseCase, settings: Settings, today: date) -> date:
+    timeframe = use_case.timeframe(settings)
+    weeks = settings.training_snapshots - 1
+    return timeframe.newest_matured(today=today) - weeks * timeframe.stride
 
 
 def alone(
@@ -343,6 +372,8 @@ def bring_up_to_date(
         return
     first = run.use_case.first_day(oldest)
     state = state_of(run.warehouse, view, tables, today=run.now().date())
+    visited = min(state.visits_from, run.use_case.first_visit_day(oldest))
+    state = replace(state, visits_from=visited)
     if not (state.due(first, last) or state.gone or state.withdrawn):
         return
     with alone(run.artifacts, run.settings, clock=run.now) as lease:
@@ -365,6 +396,7 @@ def _digest(run: Run, lease: Lease, state: State, first: date, last: date) -> No
         # How far back a use case reads whose folder is wrong is not known.
         oldest = min(first, state.oldest(run.settings))
         superfluous |= {day for day in state.digested if day < oldest}
+        remove_visits(run.warehouse, state)
     remove_days(run.warehouse, superfluous)
     withdraw_days(run.warehouse, state)
     tables = state.due(first, last)
@@ -538,6 +570,15 @@ def remove_days(warehouse: Warehouse, days: Collection[date]) -> None:
     if days:
         parameters = {**_span(days), "days": sorted(days)}
         warehouse.execute(statement("remove_digested_days"), parameters)
+
+
+def remove_visits(warehouse: Warehouse, state: State) -> None:
+    """Remove visits that nobody reads from the digest, and note that they are gone."""
+    for day, digested in state.digested.items():
+        if day < state.visits_from and not digested.has_orders_alone:
+            old = {"visits_from": state.visits_from, "mark": ORDERS_OF}
+            warehouse.execute(statement("remove_old_visits"), old)
+            return
 
 
 def doubt_days(warehouse: Warehouse, days: Collection[date]) -> None:

@@ -159,9 +159,10 @@ def daily_audiences(shop: Shop, *, audiences: int, members: float) -> float:
     return audiences * (plans + sends) + DAYS_A_MONTH * log
 
 
-def suppressed_looks(shop: Shop, kept_days: int) -> float:
+def suppressed_looks(shop: Shop, *, visits_days: int, orders_days: int) -> float:
     """Return the TiB of a month's looks for suppressed users in the digest."""
     ids = sum(
         _BYTES["STRING"] + _CHARACTERS[name] for name in ("user_id", "user_pseudo_id")
     )
-    return WEEKS_A_MONTH * kept_days * (shop.users + shop.orders) * ids / TIB
+    rows = visits_days * shop.users + orders_days * shop.orders
+    return WEEKS_A_MONTH * rows * ids / TIB

@@ -347,6 +347,20 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
         """Return the first day of the export that any statement reads for a date."""
         return first_shard(as_of, days=self.history_span)
 
+    def first_visit_day(self, as_of: date) -> date:
+        """
+        Return the first day whose visits any statement reads for a date.
+
+        Shared statements read those of two lookbacks, and of the history purchases.
+        """
+        for name in self.kind.statements:
+            for line in self.lines(name):
+                code, _, _ = line.text.partition("--")
+                is_own = line.file.startswith(f"{self.folder.name}/")
+                if is_own and "@first_history_day" in code:
+                    return self.first_day(as_of)
+        return first_shard(as_of, days=2 * self.lookback_days)
+
     def statement_parameters(self, settings: Settings) -> dict[str, str | int]:
         """
         Return its parameters; settings name another user column or label event.

@@ -33,6 +33,7 @@ from propensity.tables.export import DIGEST, DIGESTED_DAYS
 from propensity.tables.export_names import VIEW
 from propensity.tables.stream import SUPPRESSED_USERS
 from propensity.timeframe import Timeframe, midnight
+from propensity.trying import new_use_case as new
 from propensity.usecases import UseCase
 from propensity.usecases.prices import TIB
 from tests.offline.forgetting import row_of
@@ -179,6 +180,7 @@ def test_a_day_is_read_again_where_it_or_the_question_is_another(table, rules, i
         tables={FIRST: now},
         digested={FIRST: DIGESTED},
         settled=FIRST,
+        visits_from=FIRST,
         utc_offset_hours=0,
     )
 
@@ -195,6 +197,7 @@ def test_a_day_that_was_read_before_it_had_ended_is_read_again_at_once():
         tables={FIRST: changed},
         digested={FIRST: before},
         settled=FIRST - DAY,
+        visits_from=FIRST,
         utc_offset_hours=0,
     )
 
@@ -463,6 +466,54 @@ def test_days_older_than_any_training_reads_are_removed(
 
     kept = len(DAYS) + 1 if is_any_wrong else 5
     assert digested(export) == {as_of - n * DAY for n in range(kept)}
+
+
+def test_a_longer_lookback_reads_days_again_whose_visits_had_gone(export, monkeypatch):
+    """By agreement, where that costs much. Orders of these days were kept, and no run
+    read the days again for them."""
+    old = FIRST - 10 * DAY
+    load(export, old, *DAYS)
+    bring(run_of(export))
+    reached = date(2026, 1, 1)
+    monkeypatch.setattr(digest, "visits_from", lambda *_, **__: reached)
+    monkeypatch.setattr(UseCase, "first_visit_day", lambda *_: reached)
+    load(export, LAST + DAY)
+    bring(run_of(export, as_of=LAST + DAY))
+    everything = {old, *DAYS, LAST + DAY}
+    assert visited(export) == everything - {old}
+    assert digested(export) == everything
+    assert export.count("ga_conversions") == len(everything)
+
+    read = statements(monkeypatch)
+    bring(run_of(export, as_of=LAST + DAY))
+    assert read == []
+    reached = old
+    settings = replace(export.settings, maximum_bytes_billed=1)
+    with pytest.raises(DigestNotAgreed, match="1 day of the export to read"):
+        bring(run_of(export, as_of=LAST + DAY, settings=settings))
+    bring(run_of(export, as_of=LAST + DAY))
+    assert read == [[old]]
+    assert visited(export) == everything
+
+
+def test_visits_are_kept_as_far_back_as_a_use_case_of_ones_own_reads_them(tmp_path):
+    """Shared statements read visits of two lookbacks, and of the history orders."""
+    with own_use_cases.in_folder(tmp_path / "own") as own:
+        new.write_use_case("loyal", lookback_days=60, horizon_days=7)
+        as_shared = usecases.load("loyal").first_visit_day(LAST)
+        features = own / "loyal/features.sql"
+        text = features.read_text("utf-8")
+        features.write_text(
+            text.replace("@first_export_day AND", "@first_history_day AND")
+        )
+        usecases.load.cache_clear()
+
+        assert usecases.load("loyal").first_visit_day(LAST) == LAST - 731 * DAY
+    assert as_shared == LAST - 121 * DAY
+
+
+def visited(export: Deployment) -> set[date]:
+    return {row["export_day"] for row in export.rows("SELECT * FROM ga_user_days")}
 
 
 def asking(export: Deployment) -> Deployment:
