@@ -15,7 +15,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from propensity.clock import SYSTEM
-from propensity.gcp.http import Callers, freeze_gc, json_errors
+from propensity.gcp.asgi import freeze_gc, json_errors
+from propensity.gcp.http import Callers
 from propensity.online.indexes import FUNCTION
 from propensity.online.lookup import Lookups, read_question
 from propensity.settings import Settings, target_here

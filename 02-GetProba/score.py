@@ -16,7 +16,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from propensity.clock import SYSTEM
-from propensity.gcp.http import Callers, json_errors
+from propensity.gcp.asgi import json_errors
+from propensity.gcp.http import Callers
 from propensity.settings import Settings
 from propensity.streaming.scores.score import Online
 

@@ -18,7 +18,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from propensity.clock import SYSTEM
-from propensity.gcp.http import Callers, json_errors
+from propensity.gcp.asgi import json_errors
+from propensity.gcp.http import Callers
 from propensity.settings import Settings, target_here
 from propensity.streaming.features.consumer import Clients, StreamFeatures
 

@@ -17,7 +17,8 @@ from starlette.responses import Response
 
 from propensity.clock import SYSTEM
 from propensity.gcp.artifacts import Artifacts
-from propensity.gcp.http import Callers, json_errors
+from propensity.gcp.asgi import json_errors
+from propensity.gcp.http import Callers
 from propensity.settings import Settings
 from propensity.streaming.features.consumer import Clients
 from propensity.streaming.scores.score_stream import ScoreStream

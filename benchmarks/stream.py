@@ -20,7 +20,7 @@ from benchmarks.measuring.report import Line, by_peer, in_turns
 from local.generators.games import Games, postcodes
 from local.generators.streams import encode
 from propensity import usecases
-from propensity.gcp.http import freeze_gc
+from propensity.gcp.asgi import freeze_gc
 from propensity.streaming.events.messages import Message
 from propensity.streaming.events.postcodes import PostcodeIndex, normalised
 from propensity.streaming.events.rows import accept, stored_rows

@@ -14,8 +14,8 @@ elsewhere ``Raises`` names what a caller handles.
 - ``data_manager``: sends users to Google's products, and asks what became of them
 - ``secrets``: reads secrets of receivers
 - ``clients``: opens gRPC clients; the errors of all of these as the project's own
-- ``http``: bodies, JSON answers and failures of the functions; the server
-- ``protocol``: what uvicorn refuses by itself, in JSON
+- ``http``: what a failure answers and logs, and bodies in JSON; ``asgi``: the server,
+  bodies and answers of the asynchronous functions
 - ``log``: log lines, their traces, counts every ten seconds
 
 It may import ``tables`` and the ground. Tests: ``tests/propensity/gcp``.

@@ -1,49 +1,19 @@
-"""HTTP for the functions: bodies, JSON answers, failures, and the server's settings."""
+"""HTTP for all functions: what a failure answers and logs, and bodies in JSON."""
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import gc
 import json
 import os
 import traceback
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
-from pathlib import Path
 
 from google.auth.exceptions import DefaultCredentialsError
-from starlette.requests import Request
-from starlette.responses import Response
 
 from propensity import errors
-from propensity.clock import SYSTEM
 from propensity.gcp.clients import without_login
-from propensity.gcp.log import log, trace_of
-
-Function = Callable[[Request], Awaitable[Response]]
-
-# gunicorn closes a connection that was idle for 2 s, and a request that is under way
-# just then is lost. Google's proxies keep theirs for 600 s and close them first:
-# https://cloud.google.com/load-balancing/docs/https#timeouts_and_retries
-KEEP_ALIVE_S = 620
-
-# A thousand instances, or ids of the longest kind with every character escaped, need
-# less. While it is parsed, no other request is answered.
-MAXIMUM_OBJECT_BYTES = 4 * 1024**2
-
-# Linux keeps a container's limit here: control groups version 2, and version 1.
-_MEMORY_LIMITS = (
-    Path("/sys/fs/cgroup/memory.max"),
-    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-)
-
-_JSON_TYPE = "application/json"
-
-
-# -- failures -------------------------------------------------------------------------
 
 
 class Callers(Enum):
@@ -137,54 +107,6 @@ def failure_of(raised: Exception, callers: Callers) -> Failure:
     )
 
 
-# -- bodies and answers ---------------------------------------------------------------
-
-
-class Json(Response):
-    """An answer whose body is JSON already."""
-
-    def __init__(
-        self,
-        body: bytes,
-        *,
-        status: int = 200,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(body, status, headers, media_type=_JSON_TYPE)
-
-
-async def body_of(request: Request, *, maximum: int) -> bytes:
-    """Read a request's body, up to a maximum."""
-    chunks = list[bytes]()
-    size = 0
-    is_whole = False
-    while not is_whole:
-        # Starlette's own stream takes several times as long for one part.
-        part = await request.receive()
-        if part["type"] == "http.disconnect":
-            raise errors.RequestError(errors.BROKEN_BODY, field="body")
-        chunk = part.get("body", b"")
-        is_whole = not part.get("more_body", False)
-        size += len(chunk)
-        if size > maximum:
-            raise errors.TooLarge(f"the body is larger than {maximum} bytes")
-        chunks.append(chunk)
-    return b"".join(chunks)
-
-
-async def object_of(request: Request) -> dict[str, object]:
-    """
-    Read a request's body, which must be a JSON object; NaN is for its reader to refuse.
-    """
-    content_type = request.headers.get("content-type", "").partition(";")[0]
-    if content_type.strip().lower() != _JSON_TYPE:
-        raise errors.UnsupportedType(
-            "the body must be JSON, with the header Content-Type: application/json",
-            field="Content-Type",
-        )
-    return object_in(await body_of(request, maximum=MAXIMUM_OBJECT_BYTES))
-
-
 def object_in(body: bytes) -> dict[str, object]:
     """Return the JSON object that a body is, or raise RequestError."""
     try:
@@ -213,62 +135,6 @@ def reject_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return fields
 
 
-def json_errors(name: str, callers: Callers) -> Callable[[Function], Function]:
-    """Turn any error of an asynchronous function into JSON, and log it in one line."""
-    from uvicorn_worker import UvicornWorker
-
-    from propensity.gcp.protocol import JsonErrors
-
-    # Idle connections are kept for longer than callers keep them.
-    UvicornWorker.CONFIG_KWARGS |= {
-        "timeout_keep_alive": KEEP_ALIVE_S,
-        "http": JsonErrors,
-    }
-    disable_worker_timeout()
-
-    def decorate(function: Function) -> Function:
-        @functools.wraps(function)
-        async def answered(request: Request) -> Response:
-            began = SYSTEM.monotonic()
-            # No variable may hold the error, whose frames the log needs: it would keep
-            # the request in memory (see ``errors.without_frames``).
-            try:
-                if request.method != "POST":
-                    # It is not used, but one that breaks off is refused.
-                    await body_of(request, maximum=MAXIMUM_OBJECT_BYTES)
-                return await function(request)
-            except Exception as raised:  # only here, last before the caller
-                failure = failure_of(raised, callers)
-            log(
-                failure.severity,
-                failure.message,
-                **failure.fields,
-                function=name,
-                seconds=SYSTEM.monotonic() - began,
-                **trace_of(request.headers.get("traceparent", "")),
-            )
-            body = json.dumps(failure.body).encode()
-            return Json(body, status=failure.status, headers=failure.headers)
-
-        return answered
-
-    return decorate
-
-
-# -- the server -----------------------------------------------------------------------
-
-
-def freeze_gc() -> None:
-    """
-    Look for garbage among new objects only, and less often; once the clients are open.
-
-    With Python's defaults the collector walks through all modules again and again while
-    hundreds of requests wait: half of the processor time of a push.
-    """
-    gc.freeze()
-    gc.set_threshold(50_000, 10, 10)
-
-
 def disable_worker_timeout() -> None:
     """
     Never let gunicorn abort a worker that gives no sign of life.
@@ -279,12 +145,3 @@ def disable_worker_timeout() -> None:
     https://github.com/GoogleCloudPlatform/python-docs-samples/pull/3229
     """
     os.environ.pop("CLOUD_RUN_TIMEOUT_SECONDS", None)
-
-
-def instance_bytes() -> int:
-    """Return the least limit that is known of this instance's memory."""
-    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for limit in _MEMORY_LIMITS:
-        with contextlib.suppress(OSError, ValueError):  # no such file, or it says "max"
-            limits.append(int(limit.read_text()))
-    return min(limits)

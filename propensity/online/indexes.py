@@ -13,7 +13,7 @@ from pathlib import Path
 from propensity import errors
 from propensity.concurrency import Refreshed
 from propensity.gcp.artifacts import Artifacts, content_of
-from propensity.gcp.http import instance_bytes
+from propensity.gcp.asgi import instance_bytes
 from propensity.gcp.log import log
 from propensity.registry.index import Index, IndexPointer, pointer_name
 from propensity.settings import Settings

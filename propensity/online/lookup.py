@@ -27,7 +27,8 @@ from propensity import errors, folders, suppression
 from propensity.clock import Clock
 from propensity.concurrency import GroupCommit, Refreshed
 from propensity.gcp.artifacts import Artifacts
-from propensity.gcp.http import Json, object_of, reject_duplicates
+from propensity.gcp.asgi import Json, object_of
+from propensity.gcp.http import reject_duplicates
 from propensity.gcp.log import log
 from propensity.ids import NAME, NAME_RULE, problem_of
 from propensity.online.indexes import FUNCTION, Indexes, warn

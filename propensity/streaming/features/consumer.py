@@ -35,7 +35,7 @@ from propensity.errors import (
     Unavailable,
     UseCaseError,
 )
-from propensity.gcp.http import Json, body_of, freeze_gc
+from propensity.gcp.asgi import Json, body_of, freeze_gc
 from propensity.gcp.log import Counts, log
 from propensity.gcp.pubsub import Bus
 from propensity.gcp.queries import Queries

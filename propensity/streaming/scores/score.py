@@ -27,7 +27,8 @@ from propensity import errors, suppression, usecases
 from propensity.clock import Clock
 from propensity.concurrency import GroupCommit
 from propensity.gcp.artifacts import Artifacts
-from propensity.gcp.http import Callers, failure_of, freeze_gc, object_of
+from propensity.gcp.asgi import freeze_gc, object_of
+from propensity.gcp.http import Callers, failure_of
 from propensity.gcp.log import Counts, log
 from propensity.gcp.queries import Queries
 from propensity.gcp.writes import Appends, RowsRefused, parts

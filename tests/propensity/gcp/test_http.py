@@ -13,12 +13,8 @@ from google.auth.exceptions import DefaultCredentialsError
 from starlette.requests import Request
 
 from propensity import errors
-from propensity.gcp.http import (
-    Callers,
-    body_of,
-    failure_of,
-    json_errors,
-)
+from propensity.gcp.asgi import body_of, json_errors
+from propensity.gcp.http import Callers, failure_of
 from propensity.gcp.log import Counts, trace_of
 
 INSIDE = "the table p.d.secrets has no column x"
