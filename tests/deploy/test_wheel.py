@@ -9,9 +9,11 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Callable
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from local.exports import ga4_export
@@ -96,43 +98,71 @@ def test_the_cells_of_the_notebooks_page_run_in_an_empty_environment(wheel, tmp_
     assert looked.startswith("Table    1,080 rows")
 
 
+@pytest.fixture
+def tried(propensity, emulated) -> Callable[..., tuple[str, list[list[str]]]]:
+    """Try a shop with the columns and days of Google's sample, with read rights: what
+    is not a reading or a job is refused, and nothing is. Return what was printed, and
+    of each job that read the export the first and last day."""
+
+    def run(words: list[str], *, first: date) -> tuple[str, list[list[str]]]:
+        target = words[1]
+        rows = shop.shards(shop.weekly(first, 13))
+        tables = {name: of.drop_columns([*LATER_COLUMNS]) for name, of in rows.items()}
+        ga4_export.load_tables(emulated.warehouse.client, target, tables)
+        refused = list[str]()
+        read = list[list[str]]()
+
+        def rule(asked: Asked) -> Any:
+            path = asked.path.partition("?")[0]
+            is_job = path.endswith(("/jobs", "/queries"))
+            is_dry = b'"dryRun": true' in asked.body
+            if is_job and not is_dry and f"{target}.events_2*".encode() in asked.body:
+                read.append(re.findall(r'"value": "(\d{8})"', asked.body.decode()))
+            if asked.method == "GET" or is_job:
+                return None
+            refused.append(f"{asked.method} {path}")
+            return 403, b'{"error": {"message": "read rights alone"}}'
+
+        storage = emulated.environment["BIGQUERY_STORAGE_EMULATOR_HOST"]
+        with Proxy(emulated.stack.url("bigquery"), rule) as proxy:
+            done = propensity(
+                *words,
+                BIGQUERY_EMULATOR_HOST=proxy.url,
+                BIGQUERY_STORAGE_EMULATOR_HOST=storage,
+            )
+        assert refused == []
+        assert f"13 days of {target} to read" in done.stderr
+        return done.stdout, read
+
+    return run
+
+
+def days(first: date) -> list[str]:
+    return [f"{first:%Y%m%d}", f"{first + 12 * shop.WEEK:%Y%m%d}"]
+
+
 @pytest.mark.parametrize(
     "page", ["docs/try-your-export.md", pytest.param(PAGE, marks=pytest.mark.long)]
 )
-def test_an_export_is_tried_with_read_rights(propensity, emulated, tmp_path, page):
-    """By the page's first command, where nothing names a project beside it. A shop with
-    the columns and days of Google's sample stands for it. Whatever is not a reading or
-    a job is refused, and nothing is; each column of the export is read by one job."""
+def test_an_export_is_tried_with_read_rights(tried, tmp_path, page):
+    """By the page's first command, where nothing names a project beside it. Each column
+    of the export is read by one job."""
     words = TYPED.findall(text(page))[0].split()
-    target = words[1]
-    rows = shop.shards(shop.weekly(LONG_AGO, 13))
-    tables = {name: of.drop_columns([*LATER_COLUMNS]) for name, of in rows.items()}
-    ga4_export.load_tables(emulated.warehouse.client, target, tables)
-    refused = list[str]()
-    reading = list[str]()
+    printed, read = tried([*words, "--control=10%"], first=LONG_AGO)
 
-    def rule(asked: Asked) -> Any:
-        path = asked.path.partition("?")[0]
-        is_job = path.endswith(("/jobs", "/queries"))
-        is_dry = b'"dryRun": true' in asked.body
-        if is_job and not is_dry and f"{target}.events_2*".encode() in asked.body:
-            reading.append(path)
-        if asked.method == "GET" or is_job:
-            return None
-        refused.append(f"{asked.method} {path}")
-        return 403, b'{"error": {"message": "read rights alone"}}'
-
-    storage = emulated.environment["BIGQUERY_STORAGE_EMULATOR_HOST"]
-    with Proxy(emulated.stack.url("bigquery"), rule) as proxy:
-        done = propensity(
-            *words,
-            "--control=10%",
-            BIGQUERY_EMULATOR_HOST=proxy.url,
-            BIGQUERY_STORAGE_EMULATOR_HOST=storage,
-        )
-
-    assert refused == []
-    assert len(reading) == 1
-    assert f"13 days of {target} to read" in done.stderr
-    assert "times the average" in done.stdout
+    assert read == [days(LONG_AGO)]
+    assert "times the average" in printed
     assert (tmp_path / "best.csv").exists()
+
+
+def test_a_folder_of_weeks_begins_with_read_rights(tried, emulated, tmp_path):
+    """Of the newest day a second job reads the currency, which the features lack."""
+    today = datetime.now(UTC).date()
+    first = today - 12 * shop.WEEK - shop.DAY
+    target = f"{emulated.project}.{emulated.ga4_dataset}"
+    words = ["try", target, "--folder", "weekly/", "--control=30%"]
+    printed, read = tried(words, first=first)
+
+    assert read == [days(first), days(first)[1:]]
+    assert f"weekly/contact-{today}.csv has the" in printed
+    assert len(pd.read_csv(tmp_path / "weekly" / f"list-{today}.csv")) == 160

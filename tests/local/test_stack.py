@@ -23,6 +23,7 @@ from local.processes import free_ports, is_free
 from local.stack import commands
 from local.stack.stack import SECRET, Stack
 from local.stack.state import (
+    EMULATORS,
     FUNCTIONS,
     PORT_BASE,
     PORTS,
@@ -32,6 +33,7 @@ from local.stack.state import (
     State,
 )
 from tests.functions.streaming import eventually
+from tests.promises import copied
 from tests.support.programs import execute
 
 KEY = "a-key-of-the-user-and-of-nobody-else"
@@ -310,3 +312,28 @@ class TestCommandLine:
             assert is_free(process.port)
         again = command("down")
         assert (again.returncode, again.stdout.strip()) == (0, "Nothing was running.")
+
+
+@pytest.mark.long
+def test_a_first_state_of_any_name_comes_up_and_ends(tmp_path):
+    """In a clone and a home that are empty, by the words of `make`."""
+    clone = copied(tmp_path / "clone")
+    (tmp_path / "home").mkdir()
+    base = free_ports(PORTS)[0]
+    place = {"HOME": str(tmp_path / "home"), "PATH": os.environ["PATH"]}
+    make = {"cwd": clone, "env": {**place, PORT_BASE: str(base)}}
+    state = State("first", clone / ".local" / "states")
+    try:
+        shown = execute(["make", "up", "STATE=first"], **make).stdout
+        processes = state.record().processes
+        running = [process.is_running for process in processes]
+        listed = execute(["make", "status"], **make).stdout
+    finally:
+        execute(["make", "down"], **make)
+
+    assert running == [True] * (len(EMULATORS) + len(FUNCTIONS) + 1)
+    assert "propensity up --env --state first" in shown
+    for process in processes:
+        assert f"http://127.0.0.1:{process.port}" in listed
+        assert not process.is_running
+        assert is_free(process.port)
