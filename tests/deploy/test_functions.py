@@ -56,9 +56,15 @@ def pauses_s(target: str) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    "zone", ["Pacific/Kiritimati", "Etc/GMT+12", "Asia/Kathmandu", "Europe/Berlin"]
+    ("zone", "begins"),
+    [
+        ("Pacific/Kiritimati", 5),
+        ("Etc/GMT+12", 21),
+        ("Asia/Kathmandu", 12),
+        ("Europe/Berlin", 16),
+    ],
 )
-def test_runs_are_called_in_the_order_of_what_they_read(zone):
+def test_runs_are_called_in_the_order_of_what_they_read(zone, begins):
     """On one date of UTC, which is their date: predictions when every attempt of the
     evaluation is over, each as long as the scheduler waits. A call of the evening is
     repeated after midnight, and a run believes a schedule of the day before, and of no
@@ -70,6 +76,8 @@ def test_runs_are_called_in_the_order_of_what_they_read(zone):
         ends_s[target] = 3600 * hour + sum(pauses)
         ends_s[target] += ATTEMPT_DEADLINE_S * (1 + len(pauses))
 
+    # As near to 17:00 of the winter as a day of UTC allows, in summer, too.
+    assert hours["predictions"] == begins
     assert hours["model_evaluation"] >= 0
     assert ends_s["model_evaluation"] <= 3600 * hours["predictions"]
     assert 3600 * hours["predictions"] + sum(pauses_s("predictions")) < 24 * 3600

@@ -221,6 +221,27 @@ def test_a_receiver_s_words_are_nowhere(running, crm, log_lines):
     assert {row["reason"] for row in rows} == {"status 422"}
 
 
+def test_a_column_of_a_user_is_no_reason_that_is_stored(running, crm):
+    """Though a receiver says it alone, as it would a code."""
+    file_of(running, "winback.sql").write_text(
+        "SELECT user_id, 'Muster' AS surname FROM publication"
+    )
+
+    def reject(method, path, headers, body):
+        user = json.loads(body)["users"][0]["id"]
+        return 200, {}, {"errors": [{"id": user, "message": "Muster"}]}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(crm, "take", reject)
+        assert post(running).json["sent"] > 0
+
+    rows = running.rows(
+        "SELECT DISTINCT reason FROM ma_audience_ledger "
+        f"WHERE as_of = '{DUE}' AND status = 'rejected'"
+    )
+    assert rows == [{"reason": "rejected"}]
+
+
 def test_the_audience_that_has_waited_longest_is_sent_first(running):
     """So that one audience cannot take all of each call's time."""
     declare(running, "before", WINBACK)

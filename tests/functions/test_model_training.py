@@ -90,6 +90,7 @@ class TestVersion:
         assert (answer["model_version"], answer["repeated"]) == (0, False)
         assert answer["promoted"] is row["promoted"] is True
         assert answer["verdict"] == row["verdict"]
+        assert row["budget"] == "10%"
         for name in ("roc_auc", "budget", "precision_at_budget"):
             assert answer["holdout"][name] == row[name]
 

@@ -35,6 +35,7 @@ from propensity.streaming.features import compact
 from propensity.suppression import suppressed_list
 from propensity.table_files.ids import users_of
 from propensity.tables import every as tables
+from propensity.tables.audiences import AUDIENCE_REQUESTS
 from propensity.tables.export import CONVERSIONS, USER_DAYS
 from propensity.tables.export_names import VIEW
 from propensity.tables.stream import (
@@ -123,6 +124,8 @@ class TestTables:
 
         holders = tables.holding_users()
         assert before(report) == before(tried) == {one.stored: 2 for one in holders}
+        # Its users are in a list of each row.
+        assert AUDIENCE_REQUESTS in holders
         assert {place["after"] for place in report["places"]} == {report["left"]} == {0}
         assert counts(site) == {2}
         [row] = site.rows("SELECT DISTINCT user_id FROM stream_events")

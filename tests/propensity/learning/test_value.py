@@ -55,6 +55,22 @@ class TestTraining:
         assert valued.algorithm == value.TREES
         assert amounts.mean() == pytest.approx(MEANS.mean(), rel=0.15)
 
+    def test_the_encoder_knows_no_row_that_chooses_between_models(self, monkeypatch):
+        """It has the outcomes of its rows, such as those of a category."""
+        known = []
+        fitted = value.fitted
+
+        def noted(preprocessor, part, features):
+            known.append(len(part))
+            return fitted(preprocessor, part, features)
+
+        monkeypatch.setattr(value, "fitted", noted)
+        first = train(ROWS).parts.blocks[0]
+        learned(MEANS * NOISE)
+
+        assert known == [first.fit_end]
+        assert first.fit_end <= first.first
+
     def test_a_value_model_learns_nothing_of_the_holdout(self, valued):
         """Other amounts there change what is observed, and not what is predicted."""
         other = learned(MEANS * NOISE * np.where(HELD_OUT, 7.0, 1.0))
