@@ -164,8 +164,8 @@ class Duel:
         dates: On how many dates they were made.
         listed: Rows of each list, of which ``on_both`` are on both.
         found_on_both: Of these, those with the outcome.
-        found, found_today: Rows with the outcome that the model's list alone has, and
-            today's alone.
+        found_by_model, found_today: Rows with the outcome that the model's list alone
+            has, and today's alone.
         more: The first less the second, by user.
         paid: What these paid more; None where it can't be compared.
     """
@@ -175,7 +175,7 @@ class Duel:
     listed: float
     on_both: float
     found_on_both: float
-    found: float
+    found_by_model: float
     found_today: float
     more: Difference
     paid: Difference | None
@@ -195,9 +195,9 @@ class Duel:
         if not self.apart:
             return f"{both}both, so that they are the same."
         told = (
-            f"{both}both. Of the other {count(self.apart)} each, {count(self.found)} "
-            f"{self.outcome}, and of today's list {count(self.found_today)}: "
-            f"{_more_text(self.more)}"
+            f"{both}both. Of the other {count(self.apart)} each, "
+            f"{count(self.found_by_model)} {self.outcome}, and of today's list "
+            f"{count(self.found_today)}: {_more_text(self.more)}"
         )
         if self.paid is not None:
             told += f", who paid {_more_text(self.paid)}"
@@ -212,7 +212,7 @@ class Duel:
         return {
             "listed": round(self.listed),
             "on_both": round(self.on_both),
-            "found": round(self.found),
+            "found": round(self.found_by_model),
             "found_today": round(self.found_today),
             "more": self.more,
             "paid": self.paid,
@@ -222,10 +222,10 @@ class Duel:
     def picture(self) -> str:
         """Draw both lists, what is on both, and the share with the outcome in each."""
         sizes = [self.apart, self.on_both, self.apart]
-        found = [self.found, self.found_on_both, self.found_today]
+        converted = [self.found_by_model, self.found_on_both, self.found_today]
         shares = [size / sum(sizes) for size in sizes]
         rates = []
-        for size, of_size in zip(sizes, found, strict=True):
+        for size, of_size in zip(sizes, converted, strict=True):
             rates.append(of_size / size if size else 0.0)
         names = ["only the model's", "on both", "only today's"]
         return bins_svg(names, shares, rates, title="Both lists")
@@ -260,11 +260,11 @@ def compare_lists(
         )
     is_best = _best_of_each_date(rows, score, is_listed)
     sign = is_best.astype("float64") - is_listed
-    apart = rows.where(sign != 0)
+    on_one = rows.where(sign != 0)
     sign = sign[sign != 0]
     paid = None
     if amounts is not None:
-        paid = _paid_more(apart, sign, amounts[is_best != is_listed])
+        paid = _paid_more(on_one, sign, amounts[is_best != is_listed])
     converted = rows.weight * rows.label
     return Duel(
         outcome=outcome,
@@ -272,9 +272,9 @@ def compare_lists(
         listed=float(rows.weight[is_listed].sum()),
         on_both=float(rows.weight[is_listed & is_best].sum()),
         found_on_both=float(converted[is_listed & is_best].sum()),
-        found=float(converted[is_best & ~is_listed].sum()),
+        found_by_model=float(converted[is_best & ~is_listed].sum()),
         found_today=float(converted[is_listed & ~is_best].sum()),
-        more=_more(apart, sign, apart.label.astype("float64")),
+        more=_more(on_one, sign, on_one.label.astype("float64")),
         paid=paid,
     )
 

@@ -253,8 +253,8 @@ def _difference(path: Path, week: WeeklyList) -> str:
         cells = _ids_written(table_files.read_file(path, [USER]))
     except SchemaError as error:
         return f"was edited and can't be read: {error.problem}"
-    found = {id_meant(cell, users) for cell in cells} & users
-    return f"was edited, and names {len(found):,} of its {len(users):,} users"
+    named_users = {id_meant(cell, users) for cell in cells} & users
+    return f"was edited, and names {len(named_users):,} of its {len(users):,} users"
 
 
 def users_meant(state: Lists, ids: Sequence[str]) -> set[str]:
@@ -278,23 +278,23 @@ def without_users(
         that can't be read, from which nobody was removed.
     """
     listed = _listed(state)
-    found = listed.intersection(users)
+    found_users = listed.intersection(users)
     weeks = []
     for week in state.weeks:
         kept = [member for member in week.members if member.user_id not in users]
         weeks.append(structs.replace(week, members=kept))
     unread = []
-    own = {FILE, PAGE, REPORT, LOCK, KEY}
+    own_files = {FILE, PAGE, REPORT, LOCK, KEY}
     for path in sorted(folder.iterdir()):
         if path.name.endswith(UNFINISHED):
             path.unlink()
-        elif path.name not in own and path.is_file():
+        elif path.name not in own_files and path.is_file():
             removed = _remove_rows(path, users, known=listed.union(users))
             if removed is None:
                 unread.append(path.name)
             else:
-                found |= removed
-    return structs.replace(state, weeks=weeks), found, unread
+                found_users |= removed
+    return structs.replace(state, weeks=weeks), found_users, unread
 
 
 def _listed(state: Lists) -> set[str]:

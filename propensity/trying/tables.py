@@ -65,8 +65,8 @@ class TriedTable:
         """What people read of it."""
         lines = [*self.look.lines]
         if self.traits:
-            of = "test set" if self.who is None else "list"
-            lines.append(f"Who      best 10% of the {of}: {traits_text(self.traits)}")
+            name = "test set" if self.who is None else "list"
+            lines.append(f"Who      best 10% of the {name}: {traits_text(self.traits)}")
         if self.duel is not None:
             lines.append(self.duel.sentence)
         return "\n".join(lines)
@@ -199,8 +199,8 @@ def _read_rows(rows: str | None, user: str | None) -> pa.Table | None:
         table = _read(rows)
     if user not in table.column_names or Path(rows).suffix.lower() != ".csv":
         return table
-    place = table.column_names.index(user)
-    return table.set_column(place, user, ids_of_cells(table[user]))
+    column_index = table.column_names.index(user)
+    return table.set_column(column_index, user, ids_of_cells(table[user]))
 
 
 def ids_of_cells(column: pa.ChunkedArray) -> pa.Array:

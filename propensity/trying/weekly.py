@@ -166,8 +166,7 @@ def write_week(
             answer["provable"] = provable_in_a_year(listed, control.share)
         answer["never"] = None
         if never is not None:
-            found = set(meant).intersection(tried.people["user_id"])
-            answer["never"] = {"ids": len(set(left_out)), "found": len(found)}
+            answer["never"] = {"ids": len(set(left_out)), "found": len(meant)}
         together = _together(state, cost_per_contact, margin, currency)
         return _written(folder, state, trial, answer, together)
 
@@ -212,12 +211,12 @@ def judge_list(
             state = _with_taken(state, taken, folder)
             lacked = _final_lists(trial, state)
             reaching = _reaching_back(trial, lacked)
-            found = None
+            known_users = None
             currency = trial.use_case.currency
             # Of a final list that lacks no day, the outcomes are read.
             if not all(lacked.values()):
                 reaching, _ = read_agreed(reaching, agrees)
-                found = _check_found(reaching, taken, judge)
+                known_users = _check_found(reaching, taken, judge)
                 currency = currency_of(reaching)
             state = _counted(reaching, state, lacked)
         if key is None and keys != folder:
@@ -228,7 +227,7 @@ def judge_list(
             "since": taken.as_of,
             "known_on": trial.timeframe.known_on(taken.as_of),
             "listed": len(taken.rows),
-            "found": found,
+            "found": known_users,
         }
         together = _together(state, cost_per_contact, margin, currency)
         return _written(folder, state, trial, answer, together)
@@ -247,14 +246,14 @@ def forget(folder: Path, file: Path, *, key: str | None) -> dict[str, Any]:
         control = draw_control(share, folder, key, is_first=False)
         before = sum(len(week.members) for week in state.weeks)
         users = users_meant(state, ids)
-        state, found, unread = without_users(folder, state, users)
+        state, found_users, unread = without_users(folder, state, users)
         after = sum(len(week.members) for week in state.weeks)
         marks = {fingerprint_of(user, control) for user in users}
         state = structs.replace(state, forgotten=sorted(marks.union(state.forgotten)))
         write_state(folder, state)
         return {
             "ids": len(users),
-            "found": len(found),
+            "found": len(found_users),
             "removed": before - after,
             "unread": unread,
         }

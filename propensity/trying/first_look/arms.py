@@ -231,8 +231,8 @@ def grouping(values: pd.Series) -> Grouping:
             others.isin(usual) | others.isna(), "others"
         ).fillna("empty")
     if values.nunique() <= _MOST_GROUPS:
-        own = "{:.10g}".format
-        return lambda others: others.map(own, na_action="ignore").fillna("empty")
+        written = "{:.10g}".format
+        return lambda others: others.map(written, na_action="ignore").fillna("empty")
     edges = pd.qcut(values, 3, duplicates="drop", retbins=True)[1]
     names = _spans(edges, is_whole=bool((values.dropna() % 1 == 0).all()))
     # Other users may have lower or higher numbers.

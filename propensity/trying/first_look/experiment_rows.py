@@ -132,10 +132,10 @@ class ReadExperiment:
                     self.notes.append(unknown)
                 rows = (values.notna() & is_compared).to_numpy()
                 is_contacted = is_arm[rows].to_numpy()
-                known = values[rows].to_numpy()
-                few = effects.too_few(known[is_contacted], f"{name}, {outcome}")
+                actual = values[rows].to_numpy()
+                few = effects.too_few(actual[is_contacted], f"{name}, {outcome}")
                 few = few or effects.too_few(
-                    known[~is_contacted], f"{self.control}, {outcome}"
+                    actual[~is_contacted], f"{self.control}, {outcome}"
                 )
                 if few:
                     too_few.append(few)
@@ -143,7 +143,7 @@ class ReadExperiment:
                 self._check_random(rows, is_contacted)
                 read = self.rows.loc[rows, list(self.kinds)]
                 said = {"name": name, "outcome": outcome, **costs}
-                compared.append(Arm.of(read, self.kinds, is_contacted, known, **said))
+                compared.append(Arm.of(read, self.kinds, is_contacted, actual, **said))
         if not compared:
             raise NotEnoughData(
                 too_few[0],
