@@ -16,15 +16,16 @@ Answers   200 how many pages there are, what became of the message, and its sent
 import functions_framework
 
 from propensity.clock import SYSTEM
-from propensity.runs import message
 from propensity.runs.run import Answer, Endpoint, Run
 
 
 @functions_framework.http
 @Endpoint("overview", kind="overview", scope="overview", once=False, clock=SYSTEM)
 def overview(current: Run) -> Answer:
-    """Write the dashboard, then tell a chat once a week what it brought."""
+    """Write the dashboard, then tell a chat once a week what it shows."""
     # The other function of this folder does without.
-    from propensity.dashboard.scheduled import publish_pages
+    from propensity.dashboard.message import send_message
+    from propensity.dashboard.scheduled import publish_pages, read_dashboard
 
-    return {**publish_pages(current), **message.send_message(current)}
+    read = read_dashboard(current)
+    return {**publish_pages(current, read), **send_message(current, read)}

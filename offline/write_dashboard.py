@@ -10,10 +10,11 @@ from datetime import date
 from pathlib import Path
 
 from offline.doctor.checks import newest_runs
-from propensity import usecases, whole_files
+from propensity import whole_files
 from propensity.clock import SYSTEM, Clock
 from propensity.dashboard import writing
-from propensity.dashboard.reading import Window, readings_of
+from propensity.dashboard.pages import Dashboard
+from propensity.dashboard.reading import Window
 from propensity.dashboard.writing import INDEX
 from propensity.errors import PropensityError, RequestError
 from propensity.gcp.artifacts import Artifacts
@@ -67,21 +68,18 @@ def run(
         window = Window(as_of=played, weeks=weeks, until=today)
         if as_of is not None:
             window = Window(as_of=as_of, weeks=weeks, until=as_of)
-        readings = readings_of(warehouse, window)
-        use_cases, errors = usecases.load_all()
-        pages = writing.pages_of(
-            use_cases, readings, window, artifacts=artifacts, settings=settings
-        )
+        read = Dashboard.read(settings, warehouse, artifacts, window)
+        pages = read.pages()
         first = _write(pages, out, settings)
     missing = {}
-    for reading in readings.values():
+    for reading in read.readings.values():
         if reading.missing:
             missing[reading.name] = reading.missing
     return {
         "first": first,
         "pages": {name: len(text.encode()) for name, text in pages.items()},
         "missing": missing,
-        "wrong": [error.message for error in errors],
+        "wrong": [error.message for error in read.wrong],
     }
 
 

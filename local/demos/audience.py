@@ -28,9 +28,11 @@ from local.receiver import Receiver
 from local.stack.stack import Stack
 from propensity.audience.programme import programme_lines, read_programmes
 from propensity.cli.progress import say, step
+from propensity.dashboard import message
+from propensity.dashboard.pages import Dashboard
+from propensity.dashboard.reading import Window
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.deployment import connected, open_deployment
-from propensity.runs import message
 from propensity.settings import Settings
 from propensity.usecases import UseCase
 
@@ -162,8 +164,9 @@ def _message(stack: Stack, as_of: date) -> list[str]:
     page = shown(stack.state.dashboard / "index.html")
     settings = Settings.from_environment(stack.environment)
     with stack.entered(), connected(settings) as (artifacts, warehouse):
-        opened, _ = message.deployments(settings, warehouse, artifacts)
-        return message.sentences(opened, as_of=as_of, link=page)
+        window = Window.up_to(as_of)
+        read = Dashboard.read(settings, warehouse, artifacts, window)
+        return message.sentences(read, link=page)
 
 
 def end(stack: Stack, use_case: str) -> None:

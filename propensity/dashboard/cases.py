@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import cached_property
@@ -11,6 +11,8 @@ from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 
 from propensity import usecases
+from propensity.audience import stop_file
+from propensity.audience.declared import RUNS, audience_names
 from propensity.audience.programme import Together, apart, programmes, shared_groups
 from propensity.audience.result import (
     Result,
@@ -20,7 +22,7 @@ from propensity.audience.result import (
     sentence,
 )
 from propensity.dashboard.reading import QueryResult, Row
-from propensity.errors import ArtifactError
+from propensity.errors import ArtifactError, AudienceStopped, AudienceWaits
 from propensity.gcp.artifacts import Artifacts
 from propensity.ids import PRESENCE
 from propensity.measures.looks import weeks_left
@@ -37,10 +39,12 @@ from propensity.pages.words import (
     share_of,
     unbroken_day,
 )
+from propensity.registry.leases import name_of, read_lease
 from propensity.registry.versions import Registry
-from propensity.runs.late import is_late
+from propensity.runs.late import AGES, EXPORT_STOPPED_DAYS, is_late
 from propensity.settings import Settings
 from propensity.tables.models import Category
+from propensity.timeframe import DAY
 from propensity.usecases.kind import USERS, Kind
 from propensity.weeks.evaluations import largest_by_week, report_name
 from propensity.weeks.judged import (
@@ -54,6 +58,8 @@ from propensity.weeks.judged import (
 Key = TypeVar("Key")
 # An audience without new members for so long has ended.
 OVER = timedelta(days=14)
+# Runs of so many days say how old the export is, and which audiences were not sent.
+LOOK_BACK_DAYS = 7
 # Newest weeks of a use case whose reports are copied.
 REPORTS = 40
 # Someone who may write reports could put a script into one. The first policy in a file
@@ -95,6 +101,9 @@ class Facts:
         damage: The fault of its pointer or a report; empty without one.
         judged_apart: Why its audiences can't be judged together; empty where they can.
         shared: Audiences of other use cases by the control group that they share.
+        export_age_days: How many days before the newest run the export ended.
+        not_sent: Newest days on which audiences were not sent whole.
+        stopped: Audiences of which nothing is sent.
         reports: HTML of the report of a week, or day, by its first day.
         model_reports: HTML of the report of a version, by its number.
     """
@@ -111,6 +120,9 @@ class Facts:
     is_pinned: bool = False
     judged_apart: str = ""
     shared: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    export_age_days: int = 0
+    not_sent: Sequence[date] = ()
+    stopped: Collection[str] = ()
     reports: Mapping[date, str] = field(default_factory=dict)
     model_reports: Mapping[int, str] = field(default_factory=dict)
 
@@ -349,15 +361,20 @@ class Case:
                 )
         return f"No {self.facts.words['span']} has outcomes yet"
 
+    @property
+    def needs_person(self) -> bool:
+        """Whether somebody has to do something soon."""
+        return any(action.meaning.weight != "note" for action in self.actions)
+
     @cached_property
     def actions(self) -> list[Action]:
         """What to do, the most urgent first."""
         actions = list[Action]()
         actions.extend(self._to_train())
+        actions.extend(self._to_stop())
         actions.extend(self._to_look())
         actions.extend(self._late())
         actions.extend(self._to_send())
-        actions.extend(self._to_stop())
         return actions
 
     def _to_train(self) -> Iterator[Action]:
@@ -386,6 +403,13 @@ class Case:
             if is_late("evaluate", newest, self.as_of, self.facts.prediction_days):
                 text = f"No evaluation since {unbroken_day(newest)}."
                 yield Action("run_missed_model_evaluation", text, "evaluations")
+        age = self.facts.export_age_days
+        if age > EXPORT_STOPPED_DAYS:
+            since = unbroken_day(self.as_of - age * DAY)
+            text = f"The GA4 export lacks all since {since}."
+            yield Action("export_stopped", text, "publications")
+            # Predictions of an export that has stopped are as old as it.
+            return
         for row in self.rows["publications"][:1]:
             newest = row["as_of"]
             if is_late("predict", newest, self.as_of, self.facts.prediction_days):
@@ -393,14 +417,25 @@ class Case:
                 yield Action("run_missed_predictions", text, "publications")
 
     def _to_send(self) -> Iterator[Action]:
+        for day in self.facts.not_sent:
+            text = f"Audiences were not sent whole on {unbroken_day(day)}."
+            yield Action("audience_not_sent", text, "deliveries")
+        for audience in self.facts.stopped:
+            text = f"Audience {audience} is stopped."
+            yield Action("stopped", text, "deliveries")
         newest: dict[str, date] = {}
         for row in self.rows["deliveries"]:
             is_newest = newest.setdefault(row["audience"], row["as_of"]) == row["as_of"]
             if is_newest and row["pending"]:
-                who = f"{row['pending']:,} users of audience {row['audience']}"
+                who = plural(row["pending"], "pending user")
                 words = f"{row['audience']} --use-case {self.name}"
-                text = f"{who} are pending: propensity audience send {words}."
+                text = f"Audience {row['audience']} has {who}: "
+                text += f"propensity audience send {words}."
                 yield Action("pending", text, "deliveries")
+            if is_newest and row["rejected"]:
+                who = plural(row["rejected"], "rejected user")
+                text = f"Audience {row['audience']} has {who}."
+                yield Action("rejected", text, "deliveries")
 
     def _to_stop(self) -> Iterator[Action]:
         for row in self.uplifts:
@@ -429,7 +464,9 @@ def find(
     artifacts: Artifacts,
     *,
     settings: Settings,
+    as_of: date,
 ) -> Facts:
+    """Return what rows don't say of a use case, by a day."""
     use_case = usecases.load(name).with_label_event(settings)
     rows = [r for r in readings["evaluations"].rows if r["use_case"] == name]
     weeks = list(dict.fromkeys(row["week"] for row in rows))[:REPORTS]
@@ -440,6 +477,9 @@ def find(
     reports = dict[date, str]()
     model_reports = dict[int, str]()
     damage = ""
+    age = 0
+    not_sent = list[date]()
+    stopped = list[str]()
     try:
         pointer = Registry(artifacts, name).champion()
         if pointer:
@@ -451,6 +491,10 @@ def find(
             version: f"models/{name}/{version}/report.html" for version in versions
         }
         model_reports = _copies(of_versions, artifacts, under=f"models/{name}/")
+        file = stop_file.read(artifacts)
+        stopped = [each for each in audience_names(use_case) if file.covers(name, each)]
+        age = _export_age(artifacts, name, as_of=as_of)
+        not_sent = _not_sent(artifacts, name, as_of=as_of)
     except ArtifactError as error:
         # The damage is of one use case; the pages of the others are still written.
         damage = error.message
@@ -467,9 +511,35 @@ def find(
         judged_apart=cleaned(apart(settings, use_case)),
         shared=shared_groups(readings["plans"].rows, name),
         is_pinned=is_pinned,
+        export_age_days=age,
+        not_sent=not_sent,
+        stopped=stopped,
         reports=reports,
         model_reports=model_reports,
     )
+
+
+def _export_age(artifacts: Artifacts, use_case: str, *, as_of: date) -> int:
+    """Return ``export_age_days`` of the newest run of these days; 0 without one."""
+    for back in range(LOOK_BACK_DAYS):
+        for kind in reversed(AGES):
+            name = name_of(use_case, kind, as_of - back * DAY)
+            _, file = read_lease(artifacts, name)
+            days = file.answer.get("export_age_days") if file.answer else None
+            if isinstance(days, int):
+                return days
+    return 0
+
+
+def _not_sent(artifacts: Artifacts, use_case: str, *, as_of: date) -> list[date]:
+    """Return the days on which audiences were not sent whole, the oldest first."""
+    days = []
+    for back in reversed(range(LOOK_BACK_DAYS)):
+        day = as_of - back * DAY
+        _, file = read_lease(artifacts, name_of(use_case, RUNS, day))
+        if file.error in (AudienceStopped.__name__, AudienceWaits.__name__):
+            days.append(day)
+    return days
 
 
 def _copies(

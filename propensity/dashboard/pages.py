@@ -5,17 +5,33 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from propensity import usecases
 from propensity.audience.programme import programme_lines
-from propensity.dashboard.cases import Case, Facts
-from propensity.dashboard.reading import NEWEST_DAYS, TITLES, QueryResult, Row, Window
+from propensity.dashboard.cases import Case, Facts, find
+from propensity.dashboard.reading import (
+    NEWEST_DAYS,
+    TITLES,
+    QueryResult,
+    Row,
+    Window,
+    readings_of,
+)
+from propensity.errors import UseCaseError
 from propensity.measures.intervals import rate_interval
 from propensity.pages import words
 from propensity.pages.findings import PAGE, meanings
 from propensity.pages.page import ChartLine, fill_template, lines_svg
 from propensity.pages.words import Format, Number, present
+
+if TYPE_CHECKING:
+    from propensity.gcp.artifacts import Artifacts
+    from propensity.gcp.warehouse import Warehouse
+    from propensity.settings import Settings
 
 # Weeks or days that a chart has at most, and audiences.
 POINTS = 60
@@ -98,54 +114,86 @@ FUNCTIONS = {
 }
 
 
-def site(
-    readings: Readings,
-    facts: Mapping[str, Facts],
-    window: Window,
-    *,
-    place: str,
-    first: str = "",
-) -> dict[str, str]:
+@dataclass(frozen=True, kw_only=True)
+class Dashboard:
     """
-    Fill all pages.
+    What the pages of a deployment show, and its weekly message tells.
 
-    Args:
-        facts: Of use cases with a folder, by name.
+    Attributes:
         place: Project and dataset.
-        first: The use case that comes first.
-
-    Returns:
-        HTML documents by the name of their file. They link to each other alone.
+        cases: The use cases with rows, and the deployment's own.
+        wrong: Errors of use cases without a page, as their folder is wrong.
     """
-    listed = cases(readings, facts, window, first=first)
-    has_audiences = any(readings[name].rows for name in OF_AUDIENCES)
-    shown = [page for page in PAGES if has_audiences or page[1] != "audiences.html"]
-    letters = readings["dead_letters"].rows
-    common = {
-        **FUNCTIONS,
-        "place": words.cleaned(place),
-        "window": window,
-        "since": window.parameters("evaluations")["since"],
-        "days": NEWEST_DAYS,
-        "points": POINTS,
-        "bars": BARS,
-        "pages": shown,
-        "titles": TITLES,
-        "readings": readings,
-        "cases": listed,
-        "messages": sum(row["messages"] for row in letters),
-    }
-    pages = {}
-    for _, file in shown:
-        pages[file] = fill_template(__package__, file, {**common, "here": file})
-    for case in listed:
-        content = {**common, "case": case, "here": case.page, **case.facts.words}
-        pages[case.page] = fill_template(__package__, "use_case.html", content)
-        for week, file in case.reports.items():
-            pages[file] = _linked(case.facts.reports[week], case)
-        for version, file in case.model_reports.items():
-            pages[file] = _linked(case.facts.model_reports[version], case)
-    return pages
+
+    place: str
+    window: Window
+    readings: Readings
+    cases: Sequence[Case]
+    wrong: Sequence[UseCaseError] = ()
+
+    @classmethod
+    def read(
+        cls,
+        settings: Settings,
+        warehouse: Warehouse,
+        artifacts: Artifacts,
+        window: Window,
+    ) -> Dashboard:
+        """
+        Read what the tables and the bucket have.
+
+        Raises:
+            PropensityError: BigQuery or the bucket did not answer, or refuses.
+        """
+        readings = readings_of(warehouse, window)
+        names, wrong = usecases.load_all()
+        facts = {}
+        for name in names:
+            facts[name] = find(
+                name, readings, artifacts, settings=settings, as_of=window.as_of
+            )
+        return cls(
+            place=f"{settings.project}.{settings.dataset}",
+            window=window,
+            readings=readings,
+            cases=cases(readings, facts, window, first=settings.use_case),
+            wrong=wrong,
+        )
+
+    @property
+    def letters(self) -> int:
+        """How many messages of the newest days could not be processed."""
+        return sum(row["messages"] for row in self.readings["dead_letters"].rows)
+
+    def pages(self) -> dict[str, str]:
+        """Return HTML documents by the name of their file; they link to each other."""
+        has_audiences = any(self.readings[name].rows for name in OF_AUDIENCES)
+        shown = [page for page in PAGES if has_audiences or page[1] != "audiences.html"]
+        common = {
+            **FUNCTIONS,
+            "place": words.cleaned(self.place),
+            "window": self.window,
+            "since": self.window.parameters("evaluations")["since"],
+            "days": NEWEST_DAYS,
+            "points": POINTS,
+            "bars": BARS,
+            "pages": shown,
+            "titles": TITLES,
+            "readings": self.readings,
+            "cases": self.cases,
+            "messages": self.letters,
+        }
+        pages = {}
+        for _, file in shown:
+            pages[file] = fill_template(__package__, file, {**common, "here": file})
+        for case in self.cases:
+            content = {**common, "case": case, "here": case.page, **case.facts.words}
+            pages[case.page] = fill_template(__package__, "use_case.html", content)
+            for week, file in case.reports.items():
+                pages[file] = _linked(case.facts.reports[week], case)
+            for version, file in case.model_reports.items():
+                pages[file] = _linked(case.facts.model_reports[version], case)
+        return pages
 
 
 def _linked(report: str, case: Case) -> str:

@@ -34,6 +34,8 @@ TITLES = {
 }
 # Days of dead letters, and of linked reports of fraud.
 NEWEST_DAYS = 7
+# Weeks that a page shows, unless somebody asks for others.
+WEEKS = 26
 # A champion may be older than the weeks that are shown.
 TRAININGS = timedelta(days=400)
 
@@ -52,6 +54,11 @@ class Window:
     as_of: date
     weeks: int
     until: date
+
+    @classmethod
+    def up_to(cls, as_of: date) -> Window:
+        """Return the usual weeks before a day."""
+        return cls(as_of=as_of, weeks=WEEKS, until=as_of)
 
     def parameters(self, name: str) -> dict[str, date]:
         """Return the first and the last day that a statement reads."""

@@ -9,35 +9,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from propensity import usecases
-from propensity.dashboard.reading import Window, readings_of
-from propensity.dashboard.writing import pages_of, write_pages
+from propensity.dashboard.pages import Dashboard
+from propensity.dashboard.reading import Window
+from propensity.dashboard.writing import write_pages
 
 if TYPE_CHECKING:
     from propensity.runs.run import Run
 
 FOLDER = "dashboard/"
-WEEKS = 26
 
 
-def publish_pages(run: Run) -> dict[str, object]:
-    """
-    Write the pages.
-
-    Returns:
-        For the answer: ``pages``, how many there are.
-
-    Raises:
-        PropensityError: BigQuery or the bucket did not answer, or refuses.
-    """
-    window = Window(as_of=run.as_of, weeks=WEEKS, until=run.as_of)
-    readings = readings_of(run.warehouse, window)
-    names, wrong = usecases.load_all()
-    for error in wrong:
+def read_dashboard(run: Run) -> Dashboard:
+    """Read what pages and message are made of."""
+    window = Window.up_to(run.as_of)
+    read = Dashboard.read(run.settings, run.warehouse, run.artifacts, window)
+    for error in read.wrong:
         run.log("ERROR", error.message)
-    pages = pages_of(
-        names, readings, window, artifacts=run.artifacts, settings=run.settings
-    )
+    return read
+
+
+def publish_pages(run: Run, read: Dashboard) -> dict[str, object]:
+    """Write the pages; return for the answer ``pages``, how many there are."""
+    pages = read.pages()
     run.check_lease()
     write_pages(pages, run.artifacts, FOLDER)
     return {"pages": len(pages)}

@@ -1,43 +1,16 @@
-"""The pages of a deployment: made of what was read, and written in order."""
+"""The pages of a deployment, written in order."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from propensity.dashboard.cases import find
-from propensity.dashboard.pages import site
-from propensity.dashboard.reading import QueryResult, Window
 from propensity.registry.versions import HTML
 
 if TYPE_CHECKING:
     from propensity.gcp.artifacts import Artifacts
-    from propensity.settings import Settings
 
 INDEX = "index.html"
-
-
-def pages_of(
-    names: Iterable[str],
-    readings: Mapping[str, QueryResult],
-    window: Window,
-    *,
-    artifacts: Artifacts,
-    settings: Settings,
-) -> dict[str, str]:
-    """
-    Return HTML by the name of its file.
-
-    Args:
-        names: The use cases.
-        readings: By name, as ``read`` gives them.
-        artifacts: The bucket, which has reports and which version is live.
-    """
-    facts = {}
-    for name in names:
-        facts[name] = find(name, readings, artifacts, settings=settings)
-    dataset = f"{settings.project}.{settings.dataset}"
-    return site(readings, facts, window, place=dataset, first=settings.use_case)
 
 
 def first_page_last(pages: Iterable[str]) -> list[str]:

@@ -14,7 +14,7 @@ Scheduled runs: 00, 01, 03 and 05; ``streaming`` has those of events.
   ``evaluation`` has what days of events need as well
 - ``uplifts``: its step after that: what acting on audiences was worth
 - ``report``: its last step: a page for each week
-- ``audiences``: the steps of 05-Audiences; ``message``: its weekly message to a chat
+- ``audiences``: the steps of 05-Audiences
 - ``late``: when a run is late
 - ``setup``: the dataset with its tables and views
 

@@ -15,8 +15,10 @@ from offline.doctor import checks
 from offline.doctor.checks import Examination
 from propensity import usecases
 from propensity.cli.answers import Exit
+from propensity.dashboard import message
+from propensity.dashboard.pages import Dashboard
+from propensity.dashboard.reading import Window
 from propensity.pages.findings import meanings
-from propensity.runs import message
 from propensity.settings import Settings
 from tests.support.deployment import Deployment
 from tests.support.receivers import Playing
@@ -107,13 +109,14 @@ def test_an_audience_that_is_stopped_is_resumed(site, sent):
 
     def needs() -> str:
         settings = Settings.from_environment()
-        opened, _ = message.deployments(settings, site.warehouse, site.artifacts)
         today = datetime.now(UTC).date()
-        return message.sentences(opened, as_of=today, link="")[2]
+        window = Window.up_to(today)
+        read = Dashboard.read(settings, site.warehouse, site.artifacts, window)
+        return message.sentences(read, link="")[2]
 
     before = needs()
     [command] = re.findall(r"propensity (audience \w+)", meanings()["stopped"].does)
     play(f"propensity {command} winback")
 
-    assert "winback is stopped." in before
+    assert "Audience winback is stopped." in before
     assert "is stopped" not in needs()

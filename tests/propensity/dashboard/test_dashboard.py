@@ -23,8 +23,7 @@ from propensity import whole_files
 from propensity.cli.answers import Exit
 from propensity.dashboard import reading
 from propensity.dashboard.cases import FIRST, Facts
-from propensity.dashboard.pages import PAGES, cases
-from propensity.dashboard.pages import site as rendered
+from propensity.dashboard.pages import PAGES, Dashboard, cases
 from propensity.dashboard.reading import SQL, TITLES, QueryResult, Window
 from propensity.registry.versions import Registry
 from propensity.statements import statement
@@ -237,7 +236,11 @@ def pages(
     known: Mapping[str, Facts] = KNOWN,
     **missing: str,
 ) -> dict[str, str]:
-    return rendered(readings(rows, **missing), known, WINDOW, place="p.propensity")
+    read = readings(rows, **missing)
+    listed = cases(read, known, WINDOW)
+    return Dashboard(
+        place="p.propensity", window=WINDOW, readings=read, cases=listed
+    ).pages()
 
 
 @pytest.fixture(scope="module")
@@ -486,7 +489,7 @@ def known(deployment, monkeypatch) -> None:
     """What is read is known: the test is about what is done with it."""
     readings = read(deployment)
     monkeypatch.setattr(
-        "offline.write_dashboard.readings_of", lambda *_, **__: readings
+        "propensity.dashboard.pages.readings_of", lambda *_, **__: readings
     )
 
 
