@@ -16,6 +16,7 @@ from propensity.audience import declared
 from propensity.gcp.warehouse import Warehouse
 from propensity.runs import digest
 from propensity.settings import Settings
+from propensity.statements import statement
 from propensity.timeframe import weekdays_of
 from propensity.usecases import UseCase
 from propensity.usecases.costs import (
@@ -63,7 +64,7 @@ def cost_of(
     month += sizes.a_month(predicted)
     audiences = ""
     if sizes.audiences:
-        audiences = f"{sizes.audiences:.2f} a week's audiences by days away, "
+        audiences = f"{sizes.audiences:.2f} a week's audiences with their log, "
     return (
         f"{kind}{month:.2f} TiB a month, about {usd_of(month, settings.location):.0f} "
         f"USD on demand: {sizes.training:.2f} a training, {sizes.prediction:.2f} a "
@@ -101,7 +102,7 @@ def _measured(
         training=size(
             "training_rows", use_case.window(settings, snapshots, today=today)
         ),
-        audiences=prediction * asked_again(use_case),
+        audiences=_audiences(use_case, warehouse, prediction),
     )
 
 
@@ -113,17 +114,31 @@ def _estimated(
     newest = list(state.tables.values())[-SAMPLE_DAYS:]
     events = sum(table.row_count for table in newest) / max(len(newest), 1)
     sizes = estimated(use_case, settings, usual_shop(events / EVENTS_A_USER))
-    return replace(sizes, audiences=sizes.prediction * asked_again(use_case))
+    audiences = _audiences(use_case, warehouse, sizes.prediction)
+    return replace(sizes, audiences=audiences)
 
 
-def asked_again(use_case: UseCase) -> int:
-    """Return how often a week audiences by days away ask for the features."""
+def _audiences(use_case: UseCase, warehouse: Warehouse, prediction: float) -> float:
+    """
+    Return the TiB of a week's audiences.
+
+    Each send reads the log, and each day of sends who is on lists; those by days away
+    ask for the features of a prediction.
+    """
+    asked = 0
     sends = 0
+    days = set[str]()
     for name in declared.audience_names(use_case):
         entries = declared.load_audience(use_case, name).declared
+        sends += len(entries.days)
+        days.update(entries.days)
         if entries.has_days:
-            sends += len(entries.days)
-    return sends
+            asked += len(entries.days)
+    if not sends:
+        return 0.0
+    of_use_case = {"use_case": use_case.name}
+    log = warehouse.dry_run(statement("audience_lists"), of_use_case) / TIB
+    return asked * prediction + (sends + len(days)) * log
 
 
 def days_of(use_cases: Sequence[UseCase], settings: Settings) -> list[str]:

@@ -193,7 +193,7 @@ def find_or_choose(
         )
     # The newest date comes first.
     selections = deployment.rows("audience_selections", audience=named.name)
-    sent = deployment.rows("audience_deliveries", audience=named.name)
+    sent = deployment.rows("requests_taken", audience=named.name)
     control = control_of(deployment, named)
     earlier = [row["as_of"] for row in list(selections) + list(sent)]
     newest = max(earlier, default=as_of)
@@ -217,8 +217,7 @@ def find_or_choose(
         reading.read_stored(is_planned=is_planned)
     else:
         reading.choose(control, users=publication["users"])
-    # Of some it says later what became.
-    sent_to = [r["destination"] for r in sent if r["status"] in ("accepted", "waiting")]
+    sent_to = [row["destination"] for row in sent if row["is_taken"]]
     return Audience(
         use_case=use_case.name,
         name=named.name,

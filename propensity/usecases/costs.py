@@ -53,10 +53,10 @@ SETTLED_AFTER_DAYS = 4
 SCORE_BYTES = 187
 LOGGED_BYTES = 72
 LOGGED_DAYS = 400
-# A daily audience counts new members in so many dates once a week; and a send reads the
-# log for what was sent, and for who is due.
+# A send reads the log for who is due, and so many days of it for what receivers say.
+ASKED_DAYS = 60
+# A daily audience counts new members in so many dates once a week.
 PLANNED_DATES = 92
-LOG_READS = 2
 # Weeks that an evaluation measures: the one that has just ended, and the one that has
 # become final.
 EVALUATED_WEEKS = 2
@@ -152,11 +152,11 @@ def new_days(shop: Shop, weekdays: Iterable[str]) -> float:
 def daily_audiences(shop: Shop, *, audiences: int, members: float) -> float:
     """Return the TiB of a month of audiences sent each day, after a year of sends."""
     scores = shop.users * SCORE_BYTES / TIB
-    log = LOGGED_DAYS * members * LOGGED_BYTES / TIB
+    logged = members * LOGGED_BYTES / TIB
     plans = WEEKS_A_MONTH * PLANNED_DATES * scores
-    sends = DAYS_A_MONTH * (scores + LOG_READS * log)
+    sends = DAYS_A_MONTH * (scores + (LOGGED_DAYS + ASKED_DAYS) * logged)
     # A run reads once who is on all lists.
-    return audiences * (plans + sends) + DAYS_A_MONTH * log
+    return audiences * (plans + sends) + DAYS_A_MONTH * LOGGED_DAYS * logged
 
 
 def suppressed_looks(shop: Shop, *, visits_days: int, orders_days: int) -> float:

@@ -391,7 +391,7 @@ class TestCommand:
         line = 'write currency = "GBP" into usecases/my_shop/usecase.toml'
         assert [line in advice for advice in advices] == [True] * is_found
 
-    def test_the_doctor_says_what_a_month_costs(self, healthy, monkeypatch):
+    def test_the_doctor_says_what_a_month_costs(self, healthy, monkeypatch, tmp_path):
         """By dry runs: a tebibyte for four weeks of new days, a training, a prediction
         and an evaluated week; also of a use case that nobody has trained yet. With
         daily ones new days are read twice, and a prediction is read each day."""
@@ -402,6 +402,17 @@ class TestCommand:
 
         assert costs["ga4_purchase"].startswith("15.55 TiB a month, about 91 USD")
         assert more["ga4_purchase"].startswith("42.17 TiB a month, about 257 USD")
+        with own_use_cases.in_folder(tmp_path / "own") as own:
+            folder = own / "ga4_purchase/audiences"
+            folder.mkdir(parents=True)
+            text = 'top = 10\ncontrol = "0%"\ndestination = "csv"\n'
+            (folder / "best.toml").write_text(text)
+            (folder / "next.toml").write_text(text)
+            sent = examine(healthy).costs
+
+        # Each send reads the log, and once a day it is read who is on lists.
+        assert "3.00 a week's audiences with their log" in sent["ga4_purchase"]
+        assert sent["ga4_purchase"].startswith("28.55 TiB a month")
         assert "1.00 a prediction (daily)" in more["ga4_purchase"]
         assert "1.00 a prediction (MON)" in more["ga4_value"]
         assert examine(healthy, is_local=True).costs == {}
