@@ -2,8 +2,8 @@
 BigQuery on this machine: what Google's client answers, from databases of DuckDB.
 
 A project is a database, a dataset a schema; a statement has a connection of its own.
-Whoever changes tables does so in turn, and in one transaction with what is known of
-them. Appends wait for nobody.
+Whoever changes a table does so in turn, and in one transaction with what is known of
+it. Appends wait for nobody.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ class BigQuery:
         self.storage = storage
         self.changed = Counter[Path3]()
         self.catalog = Catalog()
-        self._turn = threading.RLock()
+        self._turns: dict[Path3, Any] = {}
         self._google = threading.Lock()
         self._sessions: dict[str, Session] = {}
         self._numbers = itertools.count()
@@ -208,7 +208,7 @@ class BigQuery:
 
     def save(self, project: str, file: Path) -> None:
         """Write a project into a file."""
-        with self._turn, self._database.cursor() as cursor:
+        with self._database.cursor() as cursor:
             cursor.execute(f"ATTACH '{file}' AS saved")
             cursor.execute(f"COPY FROM DATABASE {quoted(project)} TO saved")
             cursor.execute("DETACH saved")
@@ -220,7 +220,7 @@ class BigQuery:
         Args:
             lent: Read it from the file, which nobody may change; else it is copied.
         """
-        with self._turn, self._database.cursor() as cursor:
+        with self._database.cursor() as cursor:
             name = quoted(project) if lent else "saved"
             cursor.execute(f"ATTACH '{file}' AS {name} (READ_ONLY)")
             if not lent:
@@ -236,14 +236,15 @@ class BigQuery:
         if isinstance(dataset, str):
             dataset = bigquery.Dataset(self._dataset_id(dataset))
         place = dataset.project, dataset.dataset_id
-        with self._turn, self._database.cursor() as cursor:
+        whole = (place[0], "", "")
+        with self._in_turn(whole), self._database.cursor() as cursor:
             if place in self.catalog.datasets:
                 if not exists_ok:
                     raise api.Conflict(f"Already Exists: Dataset {':'.join(place)}")
                 return dataset
             if place[0] not in self._database.projects:
                 self._database.attach(place[0])
-            with self._changing(cursor, place[0]) as changes:
+            with self._changing(cursor, place[0], whole) as changes:
                 self.catalog.create(cursor, place[0])
                 cursor.execute(f"CREATE SCHEMA {quoted(*place)}")
                 resource = dataset.to_api_repr()
@@ -292,13 +293,13 @@ class BigQuery:
         self, table: bigquery.Table, exists_ok: bool = False, **_: Any
     ) -> bigquery.Table:
         path = self._path(table)
-        with self._turn, self._database.cursor() as cursor:
+        with self._in_turn(path), self._database.cursor() as cursor:
             self._exists(path[:2])
             if path in self.catalog.tables:
                 if not exists_ok:
                     raise api.Conflict(f"Already Exists: Table {_label(path)}")
                 return table
-            with self._changing(cursor, path[0]) as changes:
+            with self._changing(cursor, path[0], path) as changes:
                 if table.view_query:
                     self._make_view(cursor, changes, path, table.view_query)
                 else:
@@ -347,9 +348,9 @@ class BigQuery:
     ) -> bigquery.Table:
         """Change the query of a view, add columns to a table, or describe it anew."""
         path = self._path(table)
-        with self._turn, self._database.cursor() as cursor:
+        with self._in_turn(path), self._database.cursor() as cursor:
             self._table_exists(path)
-            with self._changing(cursor, path[0]) as changes:
+            with self._changing(cursor, path[0], path) as changes:
                 if "view_query" in fields:
                     self._make_view(cursor, changes, path, table.view_query)
                     return table
@@ -402,11 +403,11 @@ class BigQuery:
 
     def delete_table(self, table: Any, not_found_ok: bool = False, **_: Any) -> None:
         path = self._path(table)
-        with self._turn, self._database.cursor() as cursor:
+        with self._in_turn(path), self._database.cursor() as cursor:
             if not_found_ok and path not in self.catalog.tables:
                 return
             self._table_exists(path)
-            with self._changing(cursor, path[0]) as changes:
+            with self._changing(cursor, path[0], path) as changes:
                 if not self.catalog.view(path):
                     cursor.execute(f"DROP TABLE {quoted(*path)}")
                 changes.tables[path] = None
@@ -429,12 +430,20 @@ class BigQuery:
     # -- changes ----------------------------------------------------------------------
 
     @contextlib.contextmanager
+    def _in_turn(self, *paths: Path3) -> Iterator[None]:
+        """Change tables alone; all are taken in one order, so that no two wait."""
+        with contextlib.ExitStack() as turns:
+            for path in sorted(paths):
+                turns.enter_context(self._turns.setdefault(path, threading.RLock()))
+            yield
+
+    @contextlib.contextmanager
     def _changing(
-        self, cursor: duckdb.DuckDBPyConnection, project: str
+        self, cursor: duckdb.DuckDBPyConnection, project: str, *paths: Path3
     ) -> Iterator[Changes]:
         """Change tables, and what is known of them, in one transaction, in turn."""
         changes = Changes(project)
-        with self._turn:
+        with self._in_turn(*paths):
             cursor.execute("BEGIN")
             try:
                 yield changes
@@ -457,7 +466,7 @@ class BigQuery:
             if self._count(path):
                 with (
                     self._database.cursor() as cursor,
-                    self._changing(cursor, path[0]) as changes,
+                    self._changing(cursor, path[0], path) as changes,
                 ):
                     cursor.execute(f"TRUNCATE {quoted(*path)}")
                     changes.touched.add(path)
@@ -483,7 +492,7 @@ class BigQuery:
         self._table_exists(path)
         with (
             self._database.cursor() as cursor,
-            self._changing(cursor, path[0]) as changes,
+            self._changing(cursor, path[0], path) as changes,
         ):
             for name, batches in streams.items():
                 if batches:
@@ -552,7 +561,7 @@ class BigQuery:
             self._table_exists(path)
         with (
             self._database.cursor() as cursor,
-            self._changing(cursor, path[0]) as changes,
+            self._changing(cursor, path[0], path) as changes,
         ):
             known = self.catalog.tables.get(path)
             fields = config.schema
@@ -725,13 +734,14 @@ class BigQuery:
         changes: Changes | None = None
         # What a script answers after its last change is lost with the process.
         last = -1 if script[-1].is_query else _last_change(script)
+        changed = {one.changes for one in script if one.changes and not one.temporary}
         with contextlib.ExitStack() as transaction:
             for number, statement in enumerate(script):
                 call.check()
                 self._prepare(call.cursor, statement)
                 project = place[0] if place[0] else self.project
                 if statement.kind == "transaction":
-                    begun = self._changing(call.cursor, project)
+                    begun = self._changing(call.cursor, project, *changed)
                     changes = transaction.enter_context(begun)
                     continue
                 if statement.kind in ("commit", "rollback"):
@@ -745,8 +755,8 @@ class BigQuery:
                 if statement.changes is None or statement.temporary or changes:
                     done = self._step(statement, given, changes, call.cursor)
                 else:
-                    project = statement.changes[0]
-                    with self._changing(call.cursor, project) as own:
+                    path = statement.changes
+                    with self._changing(call.cursor, path[0], path) as own:
                         done = self._step(statement, given, own, call.cursor)
                         counted = counts + [done] if isinstance(done, int) else counts
                         _note(own, call, counted, is_whole=number == last)

@@ -258,9 +258,11 @@ def test_a_query_that_is_cancelled_ends(client):
         job.result(job_retry=None)
 
 
-def test_an_append_waits_for_no_query(server, client):
-    """Nor does a lookup, nor a script."""
-    job = client.query(ENDLESS, job_retry=None)
+def test_a_table_waits_for_no_change_of_another(server, client):
+    """An append, a lookup and a script go on beside it."""
+    server.rows("CREATE TABLE other (n INT64)")
+    into_other = f"INSERT INTO other (n) {ENDLESS}"
+    job = client.query(into_other, job_config=of_dataset(), job_retry=None)
     appended(server, DEFAULT, batch(1))
     server.rows("BEGIN TRANSACTION; INSERT INTO t (n) SELECT 2; COMMIT TRANSACTION;")
     found = server.rows("SELECT n FROM t ORDER BY n")
