@@ -16,7 +16,7 @@ from msgspec.structs import asdict
 
 from propensity.errors import Unavailable
 from propensity.gcp.artifacts import Artifacts, content_of, json_of
-from propensity.gcp.http import instance_bytes
+from propensity.gcp.asgi import instance_bytes
 from propensity.gcp.queries import Queries
 from propensity.online.indexes import RESERVED_BYTES
 from propensity.online.lookup import Lookups, Question
