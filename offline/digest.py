@@ -13,7 +13,7 @@ from typing import Any
 from propensity.clock import SYSTEM
 from propensity.errors import MissingTable
 from propensity.registry.deployment import connected
-from propensity.runs import digest
+from propensity.runs import digest, digest_state
 from propensity.settings import Settings
 from propensity.usecases.exports import settings_of_exports
 
@@ -51,7 +51,7 @@ def run(
             done = {"removed": 0, "read": 0, "to_read": "the export has no day yet"}
             answer[export.ga4_dataset] = done
             try:
-                state = digest.read_state(reader, today=today)
+                state = digest_state.read_state(reader, today=today)
             except MissingTable:
                 # A new export has no table for a day, and so no view.
                 continue
@@ -61,7 +61,7 @@ def run(
                 with digest.alone(artifacts, export, clock=SYSTEM.now) as lease:
                     if is_again:
                         digest.doubt_days(reader, state.digested)
-                    state = digest.read_state(reader, today=today)
+                    state = digest_state.read_state(reader, today=today)
                     digest.withdraw_days(reader, state)
                     if is_agreed:
                         digest.remove_days(reader, state.gone)
@@ -75,10 +75,10 @@ def run(
                             run_id=uuid.uuid4().hex,
                             log=announce,
                         )
-                state = digest.read_state(reader, today=today)
+                state = digest_state.read_state(reader, today=today)
             if is_again and is_dry:
                 state = replace(state, digested={})
             if state.tables:
                 left = state.within_reach(export)
-                done["to_read"] = digest.price_of_days(left, export)
+                done["to_read"] = digest_state.price_of_days(left, export)
     return {"exports": answer, "is_dry": is_dry}

@@ -40,7 +40,7 @@ from propensity.registry.deployment import connected
 from propensity.registry.index import store_index
 from propensity.registry.leases import leased
 from propensity.registry.versions import PARQUET
-from propensity.runs import digest
+from propensity.runs import digest, digest_state
 from propensity.schema import Table
 from propensity.settings import Settings
 from propensity.spreadsheet import CSV_TYPE
@@ -301,7 +301,8 @@ class Work:
         exports = list[Settings]()
         groups = by_export(self.warehouse.settings, self.use_cases.values())
         for export, _ in groups:
-            if not self.use_case or digest.readers_of(export) == [self.use_case]:
+            readers = digest_state.reader_names(export)
+            if not self.use_case or readers == [self.use_case]:
                 exports.append(export)
         return exports
 

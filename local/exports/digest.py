@@ -8,7 +8,8 @@ from collections.abc import Collection
 
 from propensity.ga4.view import with_refusals
 from propensity.gcp.warehouse import Warehouse
-from propensity.runs.digest import Rules, read_export_tables, replace_days
+from propensity.runs.digest import replace_days
+from propensity.runs.digest_state import Rules, read_export_tables
 from propensity.tables.export import DIGEST
 from propensity.tables.export_names import VIEW
 

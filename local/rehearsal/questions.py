@@ -19,7 +19,7 @@ from local.rehearsal.run import No, Rehearsal
 from local.rehearsal.steps import PATIENCE_S
 from propensity import usecases
 from propensity.errors import PropensityError
-from propensity.runs import digest
+from propensity.runs import digest, digest_state
 from propensity.timeframe import DAY
 
 # Words of a function's line for a missing permission.
@@ -173,7 +173,7 @@ def prune_days(r: Rehearsal) -> str:
 
     one = priced(last)
     every = priced(r.shop.dates[0])
-    state = digest.read_state(r.warehouse, today=datetime.now(UTC).date())
+    state = digest_state.read_state(r.warehouse, today=datetime.now(UTC).date())
     before = r.warehouse.bytes_billed
     digest.replace_days(
         r.warehouse, [state.tables[last]], state.rules, run_id="rehearsal"

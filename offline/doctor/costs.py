@@ -14,7 +14,7 @@ from datetime import date, timedelta
 
 from propensity.audience import declared
 from propensity.gcp.warehouse import Warehouse
-from propensity.runs import digest
+from propensity.runs import digest_state
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.timeframe import weekdays_of
@@ -49,7 +49,7 @@ def cost_of(
         weekdays: On which any use case of the export is predicted.
     """
     kind = ""
-    if use_case.reads_digest and not digest.read_digested_days(warehouse):
+    if use_case.reads_digest and not digest_state.read_digested_days(warehouse):
         sizes = _estimated(use_case, settings, warehouse, today=today)
         kind = "an estimate before the first reading: "
     else:
@@ -110,7 +110,7 @@ def _estimated(
     use_case: UseCase, settings: Settings, warehouse: Warehouse, *, today: date
 ) -> Sizes:
     """Return what the model says of the newest days of an export."""
-    state = digest.read_state(warehouse, today=today)
+    state = digest_state.read_state(warehouse, today=today)
     newest = list(state.tables.values())[-SAMPLE_DAYS:]
     events = sum(table.row_count for table in newest) / max(len(newest), 1)
     sizes = estimated(use_case, settings, usual_shop(events / EVENTS_A_USER))

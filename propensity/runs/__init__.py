@@ -4,7 +4,8 @@ Scheduled runs: 00, 01, 03 and 05; ``streaming`` has those of events.
 - ``run``: a run's request, its lease, its answer and its log line
 - ``export``: wait for the days of the export that a run reads; ``export_age``: how old
   it is
-- ``digest``: its next step: the days that the export has anew, as rows of users
+- ``digest``: its next step: the days that the export has anew, as rows of users;
+  ``digest_state``: which these are
 - ``snapshots``: rows of users with their outcomes; ``reading``: what reads them
 - ``train``: the steps of 00-ModelTraining, with ``training_steps`` of users;
   ``model_files``: what a version stores

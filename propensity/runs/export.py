@@ -19,7 +19,7 @@ from propensity.ga4.shards import (
     local_days,
 )
 from propensity.ga4.view import check_view_text
-from propensity.runs import digest
+from propensity.runs import digest, digest_state
 from propensity.runs.export_age import days_of_age
 from propensity.tables.export_names import VIEW
 from propensity.timeframe import DAY, days_of_data
@@ -82,7 +82,7 @@ def digest_days(
     view = run.warehouse.view_text(VIEW)
     check_view_text(view, run.use_case, run.settings)
     run.warehouse.check_location(run.settings.export)
-    tables = digest.read_export_tables(run.warehouse, view)
+    tables = digest_state.read_export_tables(run.warehouse, view)
     shards = Shards.of(table.name for table in tables.values())
     if since is None:
         since = run.as_of - timedelta(days=run.use_case.lookback_days)

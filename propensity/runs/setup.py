@@ -8,7 +8,7 @@ from propensity.errors import MissingTable, PropensityError, SettingsError
 from propensity.ga4.shards import KINDS, kinds_of
 from propensity.ga4.view import consent_of, events_view
 from propensity.gcp.warehouse import Warehouse
-from propensity.runs import digest
+from propensity.runs import digest, digest_state
 from propensity.settings import Settings
 from propensity.tables import every as tables
 from propensity.tables.audiences import AUDIENCE_LEDGER, AUDIENCE_LISTS
@@ -63,5 +63,5 @@ def prepare_export(warehouse: Warehouse, settings: Settings) -> None:
     if consent_of(text):
         # Events without a consent that is asked for from now on go at once.
         # Which days are due is not asked.
-        state = digest.read_state(warehouse, today=date.max)
+        state = digest_state.read_state(warehouse, today=date.max)
         digest.withdraw_days(warehouse, state)

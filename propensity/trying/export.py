@@ -46,8 +46,8 @@ from propensity.learning.trained import Trained
 from propensity.learning.users import UserTraining
 from propensity.measures.intervals import lift_interval
 from propensity.pages.words import plural
-from propensity.runs import digest
-from propensity.runs.digest import ExportTable
+from propensity.runs import digest_state
+from propensity.runs.digest_state import ExportTable
 from propensity.runs.export import days_without, missing_label_days
 from propensity.runs.snapshots import user_rows
 from propensity.settings import GIB, Settings
@@ -158,7 +158,7 @@ class ExportTrial:
     def parameters(self) -> dict[str, object]:
         """The parameters of the statement that reads the export."""
         days = self.days
-        names = digest.event_names([self.use_case], self.settings)
+        names = digest_state.event_names([self.use_case], self.settings)
         return {
             "first_suffix": f"{days[0]:%Y%m%d}",
             "last_suffix": f"{days[-1]:%Y%m%d}",
@@ -385,7 +385,7 @@ def _denied_jobs(settings: Settings) -> Iterator[None]:
 
 def _found(session: Session, location: str) -> Export:
     name = session.settings.export
-    tables = digest.read_export_tables(session, "")
+    tables = digest_state.read_export_tables(session, "")
     if not tables:
         raise NoData(
             f"{name} has no table of a day, events_YYYYMMDD",

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 
 from commands.cli import main
 from local.exports.ga4_schema import ARROW_SCHEMA
-from propensity.runs import digest, setup
+from propensity.runs import digest, digest_state, setup
 from propensity.tables.export_names import VIEW
 from tests.propensity.runs.test_digest import run_of
 from tests.support import shop
@@ -66,7 +66,7 @@ class Digests(RuleBasedStateMachine):
         run = run_of(self.deployment, last)
         warehouse = run.warehouse
         view = warehouse.view_text(VIEW)
-        tables = digest.read_export_tables(warehouse, view)
+        tables = digest_state.read_export_tables(warehouse, view)
         digest.bring_up_to_date(run, view, tables, oldest=FIRST, last=last)
         self.check()
 

@@ -27,7 +27,7 @@ from propensity.gcp.warehouse import Warehouse
 from propensity.registry import index
 from propensity.registry.leases import leased
 from propensity.registry.versions import parquet_of
-from propensity.runs import digest, setup
+from propensity.runs import digest, digest_state, setup
 from propensity.runs.model_files import pseudonymise
 from propensity.settings import Settings
 from propensity.spreadsheet import csv_of
@@ -470,7 +470,7 @@ def test_an_export_is_cleared_by_its_owner_and_not_digested_again(emulated):
         entered(site.environment),
         contextlib.closing(Warehouse.open(settings)) as warehouse,
     ):
-        state = digest.read_state(warehouse, today=date.max)
+        state = digest_state.read_state(warehouse, today=date.max)
         read = list(state.tables.values())
         digest.replace_days(warehouse, read, state.rules, run_id="r")
         export = f"`{settings.export}.events_202603"
@@ -479,7 +479,7 @@ def test_an_export_is_cleared_by_its_owner_and_not_digested_again(emulated):
             warehouse.execute(more)
         report = program.run(settings, [GONE])
         warehouse.execute(unrolled(report["ga4_statement"], 3), {"user_ids": [GONE]})
-        state = digest.read_state(warehouse, today=date.max)
+        state = digest_state.read_state(warehouse, today=date.max)
 
     assert report["ga4_events"] == 5
     assert f"{settings.export}.INFORMATION_SCHEMA.TABLES" in report["ga4_statement"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from propensity import usecases
-from propensity.runs import digest
+from propensity.runs import digest_state
 from propensity.settings import Settings
 from propensity.timeframe import SCHEDULED
 from propensity.usecases import costs
@@ -48,8 +48,8 @@ def test_a_month_of_audiences_is_mostly_their_log():
     shop = costs.Shop(users=3e6, events=6e6, orders=3e5)
     audiences = costs.daily_audiences(shop, audiences=3, members=3e5)
     newest = date(2026, 12, 1)
-    visits = newest - digest.visits_from(SETTINGS, newest=newest)
-    orders = digest.reach(SETTINGS)
+    visits = newest - digest_state.visits_from(SETTINGS, newest=newest)
+    orders = digest_state.reach(SETTINGS)
     doctor = costs.suppressed_looks(
         shop, visits_days=visits.days, orders_days=orders.days
     )

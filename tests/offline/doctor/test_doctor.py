@@ -31,7 +31,7 @@ from propensity import usecases
 from propensity.cli.answers import Exit
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.leases import Lease
-from propensity.runs import digest, setup
+from propensity.runs import digest_state, setup
 from propensity.tables.audiences import AUDIENCE_REQUESTS
 from propensity.tables.export import CONVERSIONS, USER_DAYS
 from propensity.tables.stream import DEAD_LETTERS, POSTCODE_INDEX, SUPPRESSED_USERS
@@ -107,7 +107,7 @@ def let_statements_read(monkeypatch, size: int) -> None:
     """Have each dry run say so many bytes of a digest that is there; check nothing."""
     monkeypatch.setattr(Warehouse, "dry_run", lambda *_: size)
     monkeypatch.setattr(run, "CHECKS", {})
-    monkeypatch.setattr(digest, "read_digested_days", lambda _: {"a day": None})
+    monkeypatch.setattr(digest_state, "read_digested_days", lambda _: {"a day": None})
 
 
 def repair(deployment: Deployment) -> None:
@@ -422,15 +422,17 @@ class TestCommand:
     ):
         """A dry run of an empty digest would say that all of it is free."""
         let_statements_read(monkeypatch, 0)
-        table = digest.ExportTable(
+        table = digest_state.ExportTable(
             name="t",
             day=date(2026, 3, 1),
             modified=NOW,
             size_bytes=0,
             row_count=60_000_000,
         )
-        monkeypatch.setattr(digest, "read_digested_days", lambda _: {})
-        monkeypatch.setattr(digest, "read_export_tables", lambda *_: {table.day: table})
+        monkeypatch.setattr(digest_state, "read_digested_days", lambda _: {})
+        monkeypatch.setattr(
+            digest_state, "read_export_tables", lambda *_: {table.day: table}
+        )
         cost = examine(healthy).costs["ga4_purchase"]
 
         assert cost.startswith("an estimate before the first reading: ")

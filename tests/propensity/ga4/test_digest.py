@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from propensity.ga4.view import events_view
-from propensity.runs.digest import read_state, replace_days
+from propensity.runs.digest import replace_days
+from propensity.runs.digest_state import read_state
 from propensity.tables.export_names import OWN_EVENT, VIEW
 from tests.support import shop
 from tests.support.deployment import Deployment

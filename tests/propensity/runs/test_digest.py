@@ -26,7 +26,7 @@ from propensity.ga4.shards import local_days
 from propensity.ga4.view import events_view
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.leases import leased
-from propensity.runs import digest, setup
+from propensity.runs import digest, digest_state, setup
 from propensity.runs.run import Overrides, Run
 from propensity.settings import Settings
 from propensity.tables.export import DIGEST, DIGESTED_DAYS
@@ -113,7 +113,7 @@ def digested(export: Deployment) -> set[date]:
 
 def bring(run: Run) -> None:
     view = run.warehouse.view_text(VIEW)
-    tables = digest.read_export_tables(run.warehouse, view)
+    tables = digest_state.read_export_tables(run.warehouse, view)
     digest.bring_up_to_date(run, view, tables, oldest=run.as_of, last=run.as_of)
 
 
@@ -138,15 +138,15 @@ def test_each_day_is_read_once_in_statements_of_a_month(export, monkeypatch, cap
 
 
 MODIFIED = datetime(2026, 3, 1, tzinfo=UTC)
-RULES = digest.Rules(
+RULES = digest_state.Rules(
     statement="s",
     consent="ads",
     event_names=frozenset(["purchase", "refund"]),
 )
-TABLE = digest.ExportTable(
+TABLE = digest_state.ExportTable(
     name="t", day=FIRST, modified=MODIFIED, size_bytes=5, row_count=7
 )
-DIGESTED = digest.DigestedTable(
+DIGESTED = digest_state.DigestedTable(
     export_day=FIRST,
     source_modified=MODIFIED,
     size_bytes=5,
@@ -175,7 +175,7 @@ DIGESTED = digest.DigestedTable(
 )
 def test_a_day_is_read_again_where_it_or_the_question_is_another(table, rules, is_due):
     now = replace(TABLE, **table)
-    state = digest.State(
+    state = digest_state.State(
         rules=replace(RULES, **rules),
         tables={FIRST: now},
         digested={FIRST: DIGESTED},
@@ -192,7 +192,7 @@ def test_a_day_that_was_read_before_it_had_ended_is_read_again_at_once():
     """It lacks the rest of the day, whatever else Analytics changes later."""
     before = replace(DIGESTED, source_modified=midnight(FIRST))
     changed = replace(TABLE, modified=midnight(FIRST + DAY))
-    state = digest.State(
+    state = digest_state.State(
         rules=RULES,
         tables={FIRST: changed},
         digested={FIRST: before},
@@ -229,14 +229,14 @@ def test_a_week_is_final_once_its_days_are_settled(horizon, offset):
 
     assert timeframe.is_matured(FIRST, today=today)
     assert not timeframe.is_matured(FIRST, today=today - DAY)
-    assert digest.settled_day(settings, today=today) == last
+    assert digest_state.settled_day(settings, today=today) == last
 
 
 def large_tables(monkeypatch) -> None:
     """Have each row be as large as a TiB, in tables that Analytics wrote in time."""
-    tables_of = digest.read_export_tables
+    tables_of = digest_state.read_export_tables
 
-    def enlarged(*arguments: Any) -> dict[date, digest.ExportTable]:
+    def enlarged(*arguments: Any) -> dict[date, digest_state.ExportTable]:
         tables = tables_of(*arguments)
         return {
             day: replace(
@@ -247,7 +247,7 @@ def large_tables(monkeypatch) -> None:
             for day, table in tables.items()
         }
 
-    monkeypatch.setattr(digest, "read_export_tables", enlarged)
+    monkeypatch.setattr(digest_state, "read_export_tables", enlarged)
 
 
 def test_days_are_not_read_again_for_much_money_before_a_person_agrees(
@@ -397,9 +397,9 @@ def test_a_use_case_whose_folder_is_wrong_keeps_its_part_of_the_digest(
         bring(replace(run, as_of=LAST + DAY))
         file.write_text(right)
         usecases.load.cache_clear()
-        tables = digest.read_export_tables(run.warehouse, view)
+        tables = digest_state.read_export_tables(run.warehouse, view)
         today = run.now().date()
-        state = digest.state_of(run.warehouse, view, tables, today=today)
+        state = digest_state.state_of(run.warehouse, view, tables, today=today)
     export.empty([SUPPRESSED_USERS])
 
     assert export.count("ga_user_days") == len(DAYS) + 1
@@ -423,7 +423,7 @@ def test_no_table_of_the_digest_keeps_rows_of_a_day_that_goes(export, how):
         digest.remove_days(export.warehouse, [FIRST])
     else:
         view = export.warehouse.view_text(VIEW)
-        state = digest.state_of(export.warehouse, view, {}, today=LAST)
+        state = digest_state.state_of(export.warehouse, view, {}, today=LAST)
         rules = replace(state.rules, consent="ads")
         of_first = {FIRST: state.digested[FIRST]}
         state = replace(state, rules=rules, digested=of_first)
@@ -458,7 +458,7 @@ def test_days_older_than_any_training_reads_are_removed(
     bring(run_of(export))
     if is_any_wrong:
         monkeypatch.setattr(usecases, "wrong_names", lambda: ["leads"])
-    monkeypatch.setattr(digest, "reach", lambda _: 4 * DAY)
+    monkeypatch.setattr(digest_state, "reach", lambda _: 4 * DAY)
     load(export, LAST + DAY)
     as_of = LAST + DAY
     monkeypatch.setattr(UseCase, "first_day", lambda *_: LAST)
@@ -475,7 +475,7 @@ def test_a_longer_lookback_reads_days_again_whose_visits_had_gone(export, monkey
     load(export, old, *DAYS)
     bring(run_of(export))
     reached = date(2026, 1, 1)
-    monkeypatch.setattr(digest, "visits_from", lambda *_, **__: reached)
+    monkeypatch.setattr(digest_state, "visits_from", lambda *_, **__: reached)
     monkeypatch.setattr(UseCase, "first_visit_day", lambda *_: reached)
     load(export, LAST + DAY)
     bring(run_of(export, as_of=LAST + DAY))

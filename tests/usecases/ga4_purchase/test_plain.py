@@ -26,7 +26,8 @@ from local.generators.shop import Shop
 from local.ground.fields import fields_of
 from propensity import usecases
 from propensity.ga4.view import events_view, with_refusals
-from propensity.runs.digest import DAYS_AT_ONCE, ExportTable, Rules, replace_days
+from propensity.runs.digest import DAYS_AT_ONCE, replace_days
+from propensity.runs.digest_state import ExportTable, Rules
 from propensity.settings import CONSENTS
 from propensity.tables.export import DIGEST
 from propensity.tables.export_names import OWN_EVENT, VIEW
