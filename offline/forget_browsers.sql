@@ -21,6 +21,14 @@ WITH
       DATE_TRUNC(export_day, MONTH) AS month
     FROM ga_conversions
     WHERE export_day >= '2000-01-01'
+  ),
+  pairs AS (
+    SELECT DISTINCT user_pseudo_id, user_id, first_month
+    FROM events
+    CROSS JOIN UNNEST([month, DATE_SUB(month, INTERVAL 1 MONTH)]) AS first_month
+    WHERE
+      user_pseudo_id IS NOT NULL
+      AND user_id IS NOT NULL
   )
 SELECT user_pseudo_id
 FROM events
@@ -28,34 +36,14 @@ WHERE
   user_pseudo_id IS NOT NULL
   AND user_id IS NOT NULL
   AND user_id NOT IN (
-    SELECT user_id
-    FROM
-      (
-        SELECT
-          user_id,
-          first_month,
-          COUNT(DISTINCT user_pseudo_id) AS browsers
-        FROM events
-        CROSS JOIN UNNEST([month, DATE_SUB(month, INTERVAL 1 MONTH)]) AS first_month
-        WHERE user_id IS NOT NULL
-        GROUP BY user_id, first_month
-      )
-    WHERE browsers > 50
+    SELECT user_id FROM pairs
+    GROUP BY user_id, first_month
+    HAVING COUNT(*) > 50
   )
   AND user_pseudo_id NOT IN (
-    SELECT user_pseudo_id
-    FROM
-      (
-        SELECT
-          user_pseudo_id,
-          first_month,
-          COUNT(DISTINCT user_id) AS ids
-        FROM events
-        CROSS JOIN UNNEST([month, DATE_SUB(month, INTERVAL 1 MONTH)]) AS first_month
-        WHERE user_pseudo_id IS NOT NULL
-        GROUP BY user_pseudo_id, first_month
-      )
-    WHERE ids > 50
+    SELECT user_pseudo_id FROM pairs
+    GROUP BY user_pseudo_id, first_month
+    HAVING COUNT(*) > 50
   )
 GROUP BY user_pseudo_id
 HAVING MAX_BY(user_id, event_timestamp) IN UNNEST(@keys)

@@ -11,6 +11,7 @@ then on.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import date
@@ -26,6 +27,7 @@ from local.generators.shop import Shop
 from local.processes import shown
 from local.receiver import Receiver
 from local.stack.stack import Stack
+from propensity.audience.destinations.destination import ADD, REMOVE
 from propensity.audience.programme import programme_lines, read_programmes
 from propensity.cli.progress import say, step
 from propensity.dashboard import message
@@ -87,9 +89,9 @@ def act(
     Send the audiences of a date and print the results; raise LocalError if it fails.
     """
     with Receiver(batch=BATCH, port=stack.port("receiver")) as receiver:
+        folder = _folder(stack, use_case.name)
         if begins:
             _draw_as_always(stack)
-            folder = _folder(stack, use_case.name)
             for file in sorted(folder.glob("*.toml")):
                 _send(stack, use_case.name, file.stem, as_of)
         else:
@@ -97,13 +99,20 @@ def act(
             call(stack, "audiences", body)
     heard = sum(receiver.users.values())
     how = "by command" if begins else "scheduled"
-    for row in rows(warehouse, "sent_users", use_case=use_case.name, as_of=as_of):
-        if row["audience"] == BEST and heard != row["added"] + row["removed"]:
-            raise LocalError(f"the receiver took {heard} users, and {row} was recorded")
+    for file in sorted(folder.glob("*.toml")):
+        of_audience = {"use_case": use_case.name, "audience": file.stem}
+        users = Counter[str]()
+        for row in rows(warehouse, "audience_deliveries", **of_audience):
+            if row["as_of"] == as_of:
+                what = row["action"] if row["status"] == "accepted" else row["status"]
+                users[what] += row["users"]
+        if file.stem == BEST and heard != users[ADD] + users[REMOVE]:
+            raise LocalError(f"the receiver took {heard} users, and {users} recorded")
+        [chosen, *_] = rows(warehouse, "audience_selections", **of_audience)
         say(
-            f"{as_of}  audience  {row['audience']}, {how}: {row['added']:,} users "
-            f"added, {row['removed']:,} removed, {row['rejected']:,} rejected; control "
-            f"group of {row['held_out']:,}"
+            f"{as_of}  audience  {file.stem}, {how}: {users[ADD]:,} users added, "
+            f"{users[REMOVE]:,} removed, {users['rejected']:,} rejected; control group "
+            f"of {chosen['control_users']:,}"
         )
 
 

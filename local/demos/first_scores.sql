@@ -8,25 +8,18 @@
 SELECT
   s.event_id,
   s.model_version,
-  s.score,
+  COALESCE(s.probability, s.anomaly_score) AS score,
   t.label
-FROM
-  (
-    SELECT
-      event_id,
-      model_version,
-      COALESCE(probability, anomaly_score) AS score
-    FROM inference_log
-    WHERE
-      use_case = @use_case
-      AND scored_on >= @since_day
-      AND source = 'stream'
-      AND STARTS_WITH(event_id, @prefix)
-    QUALIFY
-      ROW_NUMBER() OVER (PARTITION BY event_id ORDER BY scored_at, inference_id) = 1
-  ) AS s
+FROM inference_log AS s
 LEFT JOIN
   (
 -- include: newest_truths.sql
   ) AS t
   ON t.event_id = s.event_id
+WHERE
+  s.use_case = @use_case
+  AND s.scored_on >= @since_day
+  AND s.source = 'stream'
+  AND STARTS_WITH(s.event_id, @prefix)
+QUALIFY
+  ROW_NUMBER() OVER (PARTITION BY s.event_id ORDER BY s.scored_at, s.inference_id) = 1

@@ -201,7 +201,8 @@ def show(
     """Print the metrics of weeks; verbose, all numbers there are of them."""
     first = (period(use_case.horizon_days), "week", "{}")
     unit = f", in {use_case.currency}" if use_case.currency else ""
-    evaluated = rows(warehouse, "evaluated_weeks", use_case=use_case.name, weeks=weeks)
+    span = {"since": weeks[0], "until": weeks[-1]}
+    evaluated = rows(warehouse, "evaluations", use_case=use_case.name, **span)
     for row in evaluated:
         row.update(row["metrics"])
         for kind in row["categories"]:

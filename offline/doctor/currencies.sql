@@ -6,18 +6,14 @@ SELECT COUNT(*) AS days
 FROM
   (
     SELECT export_day
-    FROM
-      (
-        SELECT
-          export_day,
-          purchase_revenue_in_usd / purchase_revenue AS rate
-        FROM ga_conversions
-        WHERE
-          export_day >= @since
-          AND event_name = 'purchase'
-          AND purchase_revenue >= 10
-          AND purchase_revenue_in_usd >= 1
-      )
+    FROM ga_conversions
+    WHERE
+      export_day >= @since
+      AND event_name = 'purchase'
+      AND purchase_revenue >= 10
+      AND purchase_revenue_in_usd >= 1
     GROUP BY export_day
-    HAVING MAX(rate) > NUMERIC '1.02' * MIN(rate)
+    HAVING
+      MAX(purchase_revenue_in_usd / purchase_revenue)
+      > NUMERIC '1.02' * MIN(purchase_revenue_in_usd / purchase_revenue)
   )

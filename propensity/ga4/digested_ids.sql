@@ -12,10 +12,7 @@ WITH
     SELECT user_pseudo_id, user_id FROM ga_refusals
     WHERE export_day BETWEEN @first_day AND @last_day
   )
-SELECT user_pseudo_id AS user_id
+SELECT DISTINCT id AS user_id
 FROM ids
-WHERE user_pseudo_id IS NOT NULL
-UNION DISTINCT
-SELECT user_id
-FROM ids
-WHERE user_id IS NOT NULL
+CROSS JOIN UNNEST([user_pseudo_id, user_id]) AS id
+WHERE id IS NOT NULL

@@ -10,13 +10,11 @@ and of those of a quarter.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
-
-from msgspec.structs import replace
 
 from propensity.measures.gain import gained
 from propensity.measures.intervals import in_columns
@@ -110,7 +108,6 @@ def publish_uplifts(run: Run) -> list[Uplift]:
         if programme.period == ALL_WEEKS:
             weeks = histories.get((GROUP, programme.control_group))
             _remember(run, weeks, programme, programme.audiences)
-    _price(run, histories)
     rows = list[Uplift | Programme]()
     for (scope, name), weeks in sorted(histories.items()):
         for quarter, days in _periods(scope, weeks):
@@ -162,41 +159,6 @@ def _remember(
         # Of days that have expired since, outcomes can't be read again.
         if week.is_final and missing_label_days(run, row.week, run.missing_days):
             week.sums = list(row.sums)
-
-
-def _price(run: Run, histories: Mapping[tuple[str, str], Weeks]) -> None:
-    """Give sums that were stored without a cost that of their dates' plans."""
-    bare = set[date]()
-    for weeks in histories.values():
-        for day, week in weeks.items():
-            if any(map(_is_bare, week.sums)):
-                bare.add(day)
-    if not bare:
-        return
-    prices = {}
-    for row in run.rows("contact_prices", as_ofs=sorted(bare)):
-        prices[row["scope"], row["name"], row["week"], row["is_control"]] = row
-    for (scope, name), weeks in histories.items():
-        for day, week in weeks.items():
-            for number, group in enumerate(week.sums):
-                price = prices.get((scope, name, day, group.is_control))
-                if _is_bare(group) and price is not None:
-                    week.sums[number] = _priced(group, price)
-
-
-def _is_bare(group: GroupSums) -> bool:
-    return group.cost is None and group.margins is None
-
-
-def _priced(group: GroupSums, price: Mapping[str, Any]) -> GroupSums:
-    """Return sums with cost and margins of all their users; some are forgotten."""
-    cost = price["cost"]
-    margins = price["margins"]
-    if cost is not None:
-        cost = round(cost * group.users / price["users"], 9)
-    if margins is not None:
-        margins = margins * group.users / price["users"]
-    return replace(group, cost=cost, margins=margins)
 
 
 def _periods(scope: str, weeks: Weeks) -> Iterator[tuple[Quarter | None, list[date]]]:

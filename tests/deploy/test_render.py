@@ -124,6 +124,9 @@ LINES = [
     ("dataset.tf", "delete_contents_on_destroy = var.delete_data"),
     ("dataset.tf", "deletion_protection = !var.delete_data"),
     ("rights.tf", 'role = "roles/run.invoker" members = each.value'),
+    ("rights.tf", 'secret_id role = "roles/secretmanager.secretAccessor" member = '),
+    ("rights.tf", '_secret role = "roles/secretmanager.secretAccessor" member = '),
+    ("outputs.tf", "GRANT `roles/bigquery.dataViewer` ON TABLE `${one.table}` TO "),
     ("rights.tf", "local.functions[name].is_public ? sort(var.callers) : []"),
 ]
 

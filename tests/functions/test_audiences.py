@@ -163,17 +163,20 @@ def test_an_audience_is_sent_on_its_days_until_its_last(running, crm):
 
 
 def test_a_person_is_told_of_a_list_before_its_record_expires(running, log_lines):
-    """After that nobody would take its users off."""
-    declare(running, "long_ago", f'{WINBACK}days = ["sunday"]\n')
-    log_request(
-        running.warehouse,
-        "u1",
-        use_case="ga4_purchase",
-        audience="long_ago",
-        as_of=DUE - 380 * DAY,
-        status="accepted",
-        recorded_at=datetime.now(UTC),
-    )
+    """After that nobody would take its users off. A list that was sent to since has a
+    newer record."""
+    for audience, ages in (("long_ago", [380]), ("lately", [380, 8])):
+        declare(running, audience, f'{WINBACK}days = ["sunday"]\n')
+        for age in ages:
+            log_request(
+                running.warehouse,
+                "u1",
+                use_case="ga4_purchase",
+                audience=audience,
+                as_of=DUE - age * DAY,
+                status="accepted",
+                recorded_at=datetime.now(UTC),
+            )
     log_lines()
     post(running)
     [message] = [one["message"] for one in log_lines() if one["severity"] == "ERROR"]

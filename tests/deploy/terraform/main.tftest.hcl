@@ -137,7 +137,7 @@ run "each_export_has_a_view_a_digest_and_rights" {
     error_message = "Exports are not granted."
   }
   assert {
-    condition     = length(output.for_the_owner_of_the_export) > 0 && alltrue([for one in output.for_the_owner_of_the_export : strcontains(one, "`theirs.analytics_3`")])
+    condition     = length(output.for_the_owner_of_the_export) > 0 && alltrue([for one in output.for_the_owner_of_the_export : startswith(one, "GRANT `roles/bigquery.dataViewer` ON SCHEMA `theirs.analytics_3` TO ")])
     error_message = "The owner of an export is not told."
   }
 }
