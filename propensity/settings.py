@@ -24,8 +24,9 @@ from propensity.suggestions import nearest
 PREFIX = "PROPENSITY_"
 
 # For the tests, commands and deploys alone; functions ignore them: the folder of real
-# data, the first port, a deployment's settings file, the folder of your own use cases.
-FOREIGN = re.compile(r"PROPENSITY_(DATA|DEPLOYMENT|PORT_BASE|USE_CASES)")
+# data, a deployment's settings file, local mode's memory and first port, the folder of
+# your own use cases.
+FOREIGN = re.compile(r"PROPENSITY_(DATA|DEPLOYMENT|LOCAL_MEMORY|PORT_BASE|USE_CASES)")
 
 GIB = 1024**3
 

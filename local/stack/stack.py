@@ -60,7 +60,9 @@ from propensity.cli.progress import say, watched
 from propensity.settings import is_setting
 
 LOOPBACK = ROOT / "local" / "loopback.py"
-INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "OMP_NUM_THREADS")
+INHERITED = (
+    "PATH", "HOME", "LANG", "TMPDIR", "OMP_NUM_THREADS", "PROPENSITY_LOCAL_MEMORY",
+)  # fmt: skip
 # A key is the user's own: functions get it, and nothing that is printed or kept has it.
 SECRET = "PROPENSITY_SUPPRESSION_KEY"
 POLL_S = 0.05

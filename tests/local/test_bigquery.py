@@ -26,6 +26,7 @@ from google.api_core.exceptions import GoogleAPICallError
 from google.cloud import bigquery
 from google.cloud.bigquery_storage_v1 import types
 
+from local.ground.bigquery import BigQuery
 from local.processes import HOST
 from propensity.gcp.writes import metadata, request_of
 from tests.local.chunks import sent_twice
@@ -508,6 +509,19 @@ def test_a_full_disk_loses_nothing(tmp_path):
 
     assert loaded
     assert found == [(part, 100_000) for part in range(loaded)]
+
+
+def test_what_is_beyond_the_memory_lies_in_the_folder(tmp_path, monkeypatch):
+    """A list has to be in the memory: the refusal says how to have more."""
+    monkeypatch.setenv("PROPENSITY_LOCAL_MEMORY", "40MiB")
+    ground = BigQuery("p", None, folder=tmp_path)
+    numbers = "SELECT n, CONCAT('a text that is long ', CAST(n AS STRING)) AS t FROM"
+    many = f"WITH a AS ({numbers} UNNEST(GENERATE_ARRAY(1, 1500000)) AS n)"
+    last = f"{many} SELECT COUNT(*) FROM a WHERE t = (SELECT MAX(t) FROM a)"
+
+    assert ground.query(last).rows.table.to_pylist() == [{"f0_": 1}]
+    with pytest.raises(api.BadRequest, match="PROPENSITY_LOCAL_MEMORY=4GB"):
+        ground.query(f"{many} SELECT ARRAY_LENGTH(ARRAY_AGG(t)) FROM a")
 
 
 def test_the_first_statements_of_a_process_may_come_at_once():
