@@ -29,6 +29,7 @@ from propensity.settings import Settings, variable_of
 from propensity.streaming.events import messages
 from propensity.streaming.events.types import Catalogue
 from propensity.tables import every
+from propensity.usecases import declaration
 from tests.docs.pages import FENCE, PAGES, blocks, text
 from tests.support.described import JSON, path_of, whole
 
@@ -114,6 +115,8 @@ class TestSettings:
 
         if field.default not in ("", None) and field.name != "project":
             assert default.replace("`", "") == str(field.default)
+        if field.name == "budget":
+            assert default.startswith(f"the use case's, {declaration.BUDGET};")
         if field.type in ("int", "float"):
             least, most = map(
                 int if field.type == "int" else float, bounds.split(" to ")

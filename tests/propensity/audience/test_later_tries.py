@@ -78,8 +78,9 @@ def test_the_control_group_is_that_of_the_choice_whoever_leaves_the_sql(
 
 
 def test_who_is_forgotten_is_taken_off_by_the_next_delivery(deployment, crm):
-    """Also by one of the same date."""
-    with Receiver() as receiver:
+    """Also by one of the same date, and after one that a receiver stopped, which may
+    have taken them off all the same."""
+    with Playing() as receiver:
         folder = crm(receiver, remove=True)
         send(deployment, folder, top=10, control="0%")
         (folder / "winback.toml").write_text('top = 10\ndestination = "crm"\n')
@@ -87,12 +88,16 @@ def test_who_is_forgotten_is_taken_off_by_the_next_delivery(deployment, crm):
             patch.setattr("propensity.audience.declared.folder_of", lambda _: folder)
             settings = Settings.from_environment()
             first = forget.run(settings, ["u199"])
+            receiver.answers = [(403, {}, {})]
+            assert send(deployment, folder, top=10, control="0%")["failure"]
+            second = forget.run(settings, ["u199"])
             deployment.clock.advance(900)
             done = send(deployment, folder, top=10, control="0%")
             again = send(deployment, folder, top=10, control="0%")
             last = forget.run(settings, ["u199"])
 
     assert first["receivers"][0]["removal"] == "the next delivery removes them"
+    assert second["receivers"] == first["receivers"]
     assert done["tallies"]["remove"]["accepted"] == 1
     assert again["tallies"]["remove"]["sent"] == 0
     assert receiver.users["remove", "u199"] == 1
