@@ -191,6 +191,10 @@ class Timeframe:
         """Return the newest as-of date whose labels are final on ``today``."""
         return today - self.horizon - timedelta(days=self.settle_days)
 
+    def oldest_matured(self, *, today: date, at_most: int) -> date:
+        """Return the oldest of so many dates, a stride apart, that are final then."""
+        return self.newest_matured(today=today) - (at_most - 1) * self.stride
+
     def is_covered(self, as_of: date, days: Collection[date]) -> bool:
         """
         Return whether a lookback lacks a tenth of its days at most.
@@ -225,7 +229,7 @@ class Timeframe:
 
     def first_read(self, *, today: date, at_most: int) -> date:
         """Return the first day that ``at_most`` snapshots can read, less two days."""
-        oldest = self.newest_matured(today=today) - (at_most - 1) * self.stride
+        oldest = self.oldest_matured(today=today, at_most=at_most)
         return oldest - timedelta(days=self.lookback_days + 2)
 
 

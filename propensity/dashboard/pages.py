@@ -120,12 +120,12 @@ class Dashboard:
     What the pages of a deployment show, and its weekly message tells.
 
     Attributes:
-        place: Project and dataset.
+        dataset: With its project.
         cases: The use cases with rows, and the deployment's own.
         wrong: Errors of use cases without a page, as their folder is wrong.
     """
 
-    place: str
+    dataset: str
     window: Window
     readings: Readings
     cases: Sequence[Case]
@@ -153,7 +153,7 @@ class Dashboard:
                 name, readings, artifacts, settings=settings, as_of=window.as_of
             )
         return cls(
-            place=f"{settings.project}.{settings.dataset}",
+            dataset=f"{settings.project}.{settings.dataset}",
             window=window,
             readings=readings,
             cases=cases(readings, facts, window, first=settings.use_case),
@@ -171,7 +171,7 @@ class Dashboard:
         shown = [page for page in PAGES if has_audiences or page[1] != "audiences.html"]
         common = {
             **FUNCTIONS,
-            "place": words.cleaned(self.place),
+            "place": words.cleaned(self.dataset),
             "window": self.window,
             "since": self.window.parameters("evaluations")["since"],
             "days": NEWEST_DAYS,

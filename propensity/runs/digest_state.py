@@ -313,9 +313,9 @@ def visits_from(settings: Settings, *, newest: date) -> date:
 
 
 def _oldest_trained(use_case: UseCase, settings: Settings, today: date) -> date:
-    timeframe = use_case.timeframe(settings)
-    weeks = settings.training_snapshots - 1
-    return timeframe.newest_matured(today=today) - weeks * timeframe.stride
+    return use_case.timeframe(settings).oldest_matured(
+        today=today, at_most=settings.training_snapshots
+    )
 
 
 def price_of_days(tables: Sequence[ExportTable], settings: Settings) -> str:

@@ -39,14 +39,14 @@ LOOK_AGAIN_S = 600
 def digest_training_days(run: Run) -> Run:
     """As ``digest_days``, for the days that a training reads."""
     timeframe = run.timeframe
-    count = run.settings.training_snapshots
-    newest = timeframe.newest_matured(today=run.as_of)
-    oldest = newest - (count - 1) * timeframe.stride
+    oldest = timeframe.oldest_matured(
+        today=run.as_of, at_most=run.settings.training_snapshots
+    )
     return digest_days(
         run,
         oldest=oldest,
         since=oldest - timedelta(days=timeframe.lookback_days),
-        until=newest + timeframe.horizon,
+        until=timeframe.newest_matured(today=run.as_of) + timeframe.horizon,
     )
 
 

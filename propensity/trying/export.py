@@ -145,13 +145,18 @@ class ExportTrial:
         self.notes.append(message)
 
     @property
+    def oldest(self) -> date:
+        """The oldest date of a training."""
+        return self.timeframe.oldest_matured(
+            today=self.as_of, at_most=self.settings.training_snapshots
+        )
+
+    @property
     def days(self) -> list[date]:
         """The days of the export that are read: those of a training and its history."""
         first = self.first_day
         if first is None:
-            weeks = self.settings.training_snapshots - 1
-            newest = self.timeframe.newest_matured(today=self.as_of)
-            first = self.use_case.first_day(newest - weeks * self.timeframe.stride)
+            first = self.use_case.first_day(self.oldest)
         return [day for day in self.export.tables if first <= day <= self.as_of]
 
     @property
@@ -455,10 +460,8 @@ def _trial(
     )
     # As a run of a deployment waits for the days of a training.
     timeframe = trial.timeframe
-    newest = timeframe.newest_matured(today=as_of)
-    oldest = newest - (settings.training_snapshots - 1) * timeframe.stride
-    since = oldest - timedelta(days=timeframe.lookback_days)
-    until = newest + timeframe.horizon
+    since = trial.oldest - timedelta(days=timeframe.lookback_days)
+    until = timeframe.newest_matured(today=as_of) + timeframe.horizon
     read = check_days(shards, since, until, now=now, utc_offset_hours=offset)
     missing = days_without(shards, read, since, until, utc_offset_hours=offset)
     return replace(trial, missing_days=missing)

@@ -239,7 +239,7 @@ def pages(
     read = readings(rows, **missing)
     listed = cases(read, known, WINDOW)
     return Dashboard(
-        place="p.propensity", window=WINDOW, readings=read, cases=listed
+        dataset="p.propensity", window=WINDOW, readings=read, cases=listed
     ).pages()
 
 
