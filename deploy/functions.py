@@ -32,6 +32,7 @@ JOBS = {"model_training": "training", "predictions": "predictions"}
 MOST_GIB_OF_ONE = 4
 # What a service has, unless it says otherwise.
 _SERVICE = {"min-instances": 0, "cpu-throttling": True, "ingress": "internal"}
+_SERVICE |= {"cpu": 1, "concurrency": 1}
 # A run's date is the day in UTC; and the longest that Cloud Scheduler waits.
 _SCHEDULED = {"time-zone": "Etc/UTC", "attempt-deadline": "1800s"}
 
@@ -108,7 +109,7 @@ class Account:
     reads: Sequence[str] = ()
     appends: Sequence[str] = ()
     writes: Sequence[str] = ()
-    # Each has the allowed actions (read, create, replace, list) and names of objects.
+    # Each has the allowed actions (read, create, replace) and names of objects.
     objects: Sequence[Mapping[str, Any]] = ()
     publishes: Sequence[str] = ()
     pulls: Sequence[str] = ()

@@ -79,11 +79,10 @@ def rights(function: Account) -> Iterator[dict[str, str]]:
         yield right("export", READER)
     for entry in function.objects:
         for verb, names_of in entry.items():
-            if verb == "list":
-                # Names are listed of a bucket: no condition on an object's name holds.
-                yield right("bucket", "object_lister")
-            else:
-                yield right("objects", OBJECT_ROLES[verb], names_of, verb)
+            yield right("objects", OBJECT_ROLES[verb], names_of, verb)
+    if function.objects:
+        # Names are listed of a bucket: no condition on an object's name holds.
+        yield right("bucket", "object_lister")
     for topic in function.publishes:
         yield right("topic", PUBLISHER, topic)
     for subscription in function.pulls:

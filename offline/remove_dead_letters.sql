@@ -3,6 +3,5 @@
 -- Source: dead_letters.
 DELETE FROM dead_letters
 WHERE
-  received_on >= @first_day
-  AND received_on <= @last_day
+  received_on BETWEEN @first_day AND @last_day
   AND message_id IN UNNEST(@message_ids)

@@ -9,8 +9,7 @@ SELECT
   received_at
 FROM dead_letters
 WHERE
-  received_on >= @first_day
-  AND received_on <= @last_day
+  received_on BETWEEN @first_day AND @last_day
   AND received_at >= @since
   AND received_at < @until
 QUALIFY ROW_NUMBER() OVER (PARTITION BY message_id ORDER BY received_at) = 1

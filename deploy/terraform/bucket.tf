@@ -78,14 +78,6 @@ resource "google_storage_bucket" "this" {
       matches_prefix = ["exports/"]
     }
   }
-  lifecycle_rule {
-    action {
-      type = "AbortIncompleteMultipartUpload"
-    }
-    condition {
-      age = 7
-    }
-  }
   dynamic "encryption" {
     for_each = var.kms_key != "" ? [var.kms_key] : []
     content {

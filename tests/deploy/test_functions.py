@@ -152,11 +152,11 @@ def test_a_run_is_called_again_once_it_can_succeed(function):
 
 def test_memory_that_one_processor_cannot_have_is_refused(tmp_path):
     """Cloud Run would say so at the end of a deploy."""
-    text = functions.FILE.read_text().replace('memory = "1Gi"', 'memory = "8Gi"', 1)
+    text = functions.FILE.read_text()
     file = tmp_path / "functions.toml"
-    file.write_text(text)
+    file.write_text(text.replace('memory = "1Gi"', 'memory = "8Gi"', 1))
     with pytest.raises(DeploymentError, match="get_proba has memory = 8Gi .* cpu = 2"):
         functions.load(file)
 
-    file.write_text(text.replace("cpu = 1  # one event loop", "cpu = 2", 1))
+    file.write_text(text.replace('memory = "1Gi"', 'memory = "8Gi"\ncpu = 2', 1))
     assert functions.load(file)

@@ -7,7 +7,6 @@
 SELECT * FROM inference_log
 WHERE
   use_case = @use_case
-  AND scored_on >= DATE_SUB(@since, INTERVAL 1 DAY)
-  AND scored_on <= @as_of
+  AND scored_on BETWEEN DATE_SUB(@since, INTERVAL 1 DAY) AND @as_of
   AND event_time >= TIMESTAMP(@since)
   AND event_time < TIMESTAMP(@as_of)

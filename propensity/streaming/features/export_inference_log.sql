@@ -7,8 +7,7 @@ PARTITION BY event_date
 AS
 SELECT * FROM inference_log
 WHERE
-  scored_on >= @earliest
-  AND scored_on <= @latest
+  scored_on BETWEEN @earliest AND @latest
   AND event_date IN UNNEST(@days)
   AND event_date >= DATE_SUB(scored_on, INTERVAL @lateness_days DAY)
 QUALIFY ROW_NUMBER() OVER (PARTITION BY inference_id ORDER BY scored_at) = 1

@@ -8,8 +8,7 @@ AS
 SELECT * EXCEPT (is_late)
 FROM stream_events
 WHERE
-  received_on >= @earliest
-  AND received_on <= @latest
+  received_on BETWEEN @earliest AND @latest
   AND event_date IN UNNEST(@days)
   AND event_date >= DATE_SUB(received_on, INTERVAL @lateness_days DAY)
   AND is_late IS NOT TRUE
