@@ -35,6 +35,7 @@ from local.ground.fields import (
     sql_types,
     type_of,
 )
+from local.ground.functions import Untranslated
 from local.ground.sql import (
     LISTS,
     TYPES,
@@ -51,6 +52,7 @@ ABORT_SESSION = re.compile(r"\s*CALL\s+BQ\.ABORT_SESSION\(\)\s*;?\s*", re.IGNORE
 COUNTED = ("insert", "delete", "update", "merge")
 # Statements with conditions on the table that they change.
 FILTERED = ("delete", "update", "merge")
+DOUBLED = "UPDATE/MERGE must match at most one source row for each target row"
 # Nobody counts the bytes of a row here.
 ROW_BYTES = 100
 MIB = 1024**2
@@ -620,8 +622,8 @@ class BigQuery:
     def _job(self, sql: str, config: Any, call: Call) -> Job:
         default = config.default_dataset
         place = ("", "") if default is None else (default.project, default.dataset_id)
-        given = {one.name: _value(one) for one in config.query_parameters}
         kinds = {one.name: _type(one) for one in config.query_parameters}
+        given = {one.name: _value(one) for one in config.query_parameters}
         types = tuple(sorted(kinds.items()))
         script = self._translated(sql, types, place)
         cursor = call.cursor
@@ -776,7 +778,7 @@ class BigQuery:
         cursor: duckdb.DuckDBPyConnection,
     ) -> pa.Table | int | None:
         """Run a statement; return its rows, how many it has changed, or nothing."""
-        values = {name: given[name] for name in statement.parameters}
+        values = _given(statement, given)
         path = statement.changes
         if path is not None and changes is not None:
             if statement.view:
@@ -785,6 +787,10 @@ class BigQuery:
             if statement.kind == "drop" and self.catalog.view(path):
                 changes.tables[path] = None
                 return None
+        if statement.doubled is not None:
+            doubled = self._step(statement.doubled, given, None, cursor)
+            if isinstance(doubled, pa.Table) and len(doubled):
+                raise api.BadRequest(DOUBLED)
         with translated_errors(statement.text):
             done = cursor.execute(statement.text, values)
             if statement.kind == "export":
@@ -827,7 +833,7 @@ class BigQuery:
         """Have DuckDB bind a statement that is not run; return its columns."""
         if not statement.is_query:
             return pa.table({})
-        values = {name: given[name] for name in statement.parameters}
+        values = _given(statement, given)
         text = f"SELECT * FROM ({statement.text}) LIMIT 0"
         with translated_errors(text):
             return self._database.table(cursor.execute(text, values))
@@ -980,10 +986,19 @@ def _label(path: Path3) -> str:
     return f"{path[0]}:{path[1]}.{path[2]}"
 
 
+def _given(statement: Statement, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a statement's parameters."""
+    for name in statement.parameters - given.keys():
+        raise api.BadRequest(f"Query parameter '{name}' not found")
+    return {name: given[name] for name in statement.parameters}
+
+
 def _type(parameter: Any) -> str:
-    if isinstance(parameter, bigquery.ArrayQueryParameter):
-        return f"{TYPES[parameter.array_type]}[]"
-    return TYPES[parameter.type_]
+    is_list = isinstance(parameter, bigquery.ArrayQueryParameter)
+    kind = parameter.array_type if is_list else getattr(parameter, "type_", "STRUCT")
+    if kind not in TYPES:
+        raise Untranslated(f"parameters of {kind}")
+    return f"{TYPES[kind]}[]" if is_list else TYPES[kind]
 
 
 def _type_in_sql(parameter: Any) -> str:

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from google.cloud import bigquery
 
+from local.ground.functions import Untranslated
 from local.ground.sql import TYPES, quoted
 
 # Names of types in BigQuery's schemas, by Arrow's.
@@ -96,6 +97,9 @@ def _arrow_type(kind: pa.DataType) -> pa.DataType:
         answered = pa.float64()
     elif types.is_large_string(kind) or types.is_null(kind):
         answered = pa.string()
+    elif types.is_time(kind) or types.is_interval(kind):
+        name = "TIME" if types.is_time(kind) else "INTERVAL"
+        raise Untranslated(f"values of {name}")
     elif types.is_timestamp(kind):
         answered = pa.timestamp("us", tz="UTC" if kind.tz else None)
     return answered

@@ -7,6 +7,7 @@ is ``Untranslated``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Context, Decimal
@@ -107,6 +108,8 @@ def define(database: Any) -> None:
 
 # Lists of tables, which DuckDB has otherwise.
 LISTS = ("__TABLES__", "INFORMATION_SCHEMA.TABLES")
+# What BigQuery alone knows, and a table of the past or of one partition.
+NOT_HERE = re.compile(r"^INFORMATION_SCHEMA\.|[@$]")
 PARTS = ("catalog", "db", "this")
 # Statements that change a table, or what tables there are.
 CHANGING = (
@@ -138,6 +141,7 @@ class Statement:
         temporary: Whether it makes a table that goes with the script.
         target: Where EXPORT DATA writes to.
         view: The query of a view that it makes, as it was written.
+        doubled: A query for the rows that it would change twice, if there can be any.
     """
 
     text: str
@@ -149,6 +153,7 @@ class Statement:
     temporary: bool = False
     target: str = ""
     view: str = ""
+    doubled: Statement | None = None
 
     @property
     def is_query(self) -> bool:
@@ -231,6 +236,7 @@ def _statement(
     if isinstance(tree, exp.Query):
         _name_columns(tree)
     _rewrite(tree, types)
+    doubled = _doubled(tree)
     parameters = frozenset(node.name for node in tree.find_all(exp.Parameter))
     kind = "select" if isinstance(tree, exp.Query) else type(tree).__name__.lower()
     if target:
@@ -245,6 +251,36 @@ def _statement(
         temporary=is_temporary,
         target=target,
         view=view,
+        doubled=doubled,
+    )
+
+
+def _doubled(tree: Any) -> Statement | None:
+    """Return a query for the rows to which several rows of a source belong."""
+    if isinstance(tree, exp.Merge):
+        source = tree.args["using"]
+        pairs = tree.args["on"]
+        whens = [one for one in tree.args["whens"].expressions if one.args["matched"]]
+        wanted = [one.args.get("condition") for one in whens]
+        if not whens:
+            return None
+        if all(wanted):
+            pairs = exp.and_(pairs, exp.or_(*wanted))
+    elif isinstance(tree, exp.Update) and tree.args.get("from_"):
+        source = tree.args["from_"].this
+        pairs = tree.args["where"].this
+    else:
+        return None
+    row = exp.column("rowid", table=tree.this.alias_or_name)
+    query = exp.select("1").from_(tree.this).join(source, join_type="CROSS")
+    query = query.where(pairs).group_by(row).having("COUNT(*) > 1")
+    return Statement(
+        text=query.sql(dialect=DuckDB, copy=False, unsupported_level=IGNORED),
+        reads=frozenset(),
+        changes=None,
+        parameters=frozenset(node.name for node in query.find_all(exp.Parameter)),
+        kind="select",
+        conditions=frozenset(),
     )
 
 
@@ -264,9 +300,11 @@ def _tables(tree: Any) -> Iterator[exp.Table]:
     """Yield the tables of a statement, but for the names of its own WITH."""
     own = {common.alias for common in tree.find_all(exp.CTE)}
     for table in tree.find_all(exp.Table):
-        if not isinstance(table.this, exp.Identifier):
-            # A function could read a file.
+        if not isinstance(table.this, exp.Identifier) or table.args.get("version"):
+            # A function could read a file; of the past nothing is kept.
             raise Untranslated(table.sql(dialect=BigQuery))
+        if NOT_HERE.search(table.name) and table.name not in LISTS:
+            raise Untranslated(f"{table.name}: it is not on this machine")
         if table.db or table.name not in own:
             yield table
 
@@ -354,6 +392,10 @@ def _rewrite_name(node: Any, types: Mapping[str, str]) -> None:
             if path[2].endswith("*"):
                 gathered = view_of(path)
             _name_in_full(node, gathered)
+        case exp.Placeholder():
+            raise Untranslated("positional parameters; name each, as @day")
+        case exp.Parameter() if not node.name:
+            raise Untranslated("variables of the system, as @@row_count")
         case exp.Parameter() if node.name in types:
             typed = exp.DataType.build(types[node.name], dialect=DuckDB)
             node.replace(exp.Cast(this=node.copy(), to=typed))

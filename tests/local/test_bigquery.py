@@ -146,11 +146,42 @@ def test_a_statement_touches_no_file_of_the_machine(client, tmp_path, sql):
 
 
 @pytest.mark.parametrize(
-    "sql", ["SELECT ST_GEOGPOINT(1, 2)", "DECLARE x INT64", "SELECT BIGNUMERIC '1'"]
+    "sql",
+    [
+        "SELECT ST_GEOGPOINT(1, 2)",
+        "DECLARE x INT64",
+        "SELECT BIGNUMERIC '1'",
+        "SELECT column_name FROM d.INFORMATION_SCHEMA.COLUMNS",
+        "SELECT * FROM d.t FOR SYSTEM_TIME AS OF TIMESTAMP '2026-03-01'",
+        "SELECT * FROM `d.t@-3600000`",
+        "SELECT CURRENT_TIME()",
+        "SELECT MAX(t) - MIN(t) FROM UNNEST([CURRENT_TIMESTAMP()]) AS t",
+        "SELECT ?",
+        "SELECT @@row_count",
+    ],
 )
 def test_a_statement_that_it_cannot_translate_is_named(client, sql):
     with pytest.raises(api.BadRequest, match="BigQuery on this machine cannot run"):
         client.query_and_wait(sql)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "MERGE t USING ({source}) AS s ON t.n = s.n WHEN MATCHED THEN DELETE",
+        "UPDATE t SET n = s.n FROM ({source}) AS s WHERE t.n = s.n",
+    ],
+)
+def test_two_rows_of_a_source_for_one_row_are_refused(server, client, sql):
+    load(client, pa.table({"n": [1, 2]}), f"{DATASET}.t").result()
+    two = sql.replace("{source}", "SELECT 1 AS n UNION ALL SELECT 1")
+    with pytest.raises(api.BadRequest, match="must match at most one source row"):
+        client.query_and_wait(two, job_config=of_dataset())
+    one = sql.replace("{source}", "SELECT 1 AS n")
+    job = client.query(one, job_config=of_dataset())
+    job.result()
+
+    assert job.num_dml_affected_rows == 1
 
 
 def test_rows_come_by_pages(client):
