@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -180,8 +181,8 @@ def statements(script: str) -> Iterator[str]:
                 yield one
 
 
-@pytest.fixture(scope="module")
-def relations() -> dict[str, Columns]:
+@cache
+def known_relations() -> dict[str, Columns]:
     """Columns of all tables and views, by name."""
     known = {**googlesql.deployment(), **EXPORT}
     text = events_view("p.export", require="false")
@@ -195,6 +196,11 @@ def relations() -> dict[str, Columns]:
         script = put_in(statement(name, **parts))
         known, _ = tables_and_columns(script, known, parameters_of(script))
     return known
+
+
+@pytest.fixture(scope="module")
+def relations() -> dict[str, Columns]:
+    return known_relations()
 
 
 def named(text: str, relations: dict[str, Columns]) -> dict[str, Columns]:

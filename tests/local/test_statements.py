@@ -8,8 +8,7 @@ this machine is refused by name.
 
 from __future__ import annotations
 
-from datetime import datetime
-from decimal import Decimal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,10 @@ from google.api_core.exceptions import BadRequest
 from google.cloud import bigquery
 
 from local.ground.bigquery import BigQuery
+from local.ground.fields import fields_of, sql_types
 from local.ground.functions import Untranslated
+from offline.usecases import evaluator
 from offline.usecases.googlesql import Refused
-from tests.local import evaluator
 
 FILE = Path(__file__).with_name("statements.sql")
 TABLES = ("orders", "events")
@@ -42,22 +42,6 @@ def groups() -> dict[str, list[str]]:
 GROUPS = groups()
 
 
-def plain(value: Any) -> Any:
-    """Return a value with its type; the last digits of floats are an engine's own."""
-    match value:
-        case dict():
-            return tuple(plain(one) for one in value.values())
-        case list() | tuple():
-            return type(value)(plain(one) for one in value)
-        case float():
-            return float, f"{value:.12g}"
-        case Decimal():
-            return Decimal, f"{value.normalize():f}"
-        case datetime() if value.tzinfo is not None:
-            return datetime, value.isoformat()
-    return type(value), value
-
-
 def rows_here(ground: BigQuery, sql: str, **more: Any) -> list[tuple[Any, ...]]:
     config = bigquery.QueryJobConfig(default_dataset="p.d", **more)
     table = ground.query(sql, job_config=config).rows.table
@@ -67,10 +51,7 @@ def rows_here(ground: BigQuery, sql: str, **more: Any) -> list[tuple[Any, ...]]:
 
 def comparable(rows: list[tuple[Any, ...]], sql: str) -> list[str]:
     """Return rows as texts, sorted where a statement orders none at its end."""
-    texts = []
-    for row in rows:
-        # BigQuery answers no null for a list; the evaluator does.
-        texts.append(repr(plain(row)).replace("[]", "(<class 'NoneType'>, None)"))
+    texts = evaluator.texts_of(rows)
     is_ordered = "ORDER BY" in sql.rpartition(")")[2]
     return texts if is_ordered else sorted(texts)
 
@@ -85,40 +66,43 @@ def ground() -> BigQuery:
 
 
 @pytest.fixture(scope="module")
-def tables(ground) -> dict[str, Any]:
-    return {name: ground.list_rows(f"p.d.{name}").table for name in TABLES}
+def judged(ground) -> Callable[[str], list[tuple[Any, ...]]]:
+    """Return Google's rows of a statement."""
+    tables = {name: ground.list_rows(f"p.d.{name}").table for name in TABLES}
+    types = {name: sql_types(fields_of(one.schema)) for name, one in tables.items()}
+    return lambda sql: evaluator.rows_of(sql, tables, types, {})
 
 
-def test_a_statement_answers_what_google_answers(ground, tables):
+def test_a_statement_answers_what_google_answers(ground, judged):
     different = []
     for sql in GROUPS["Answered as by Google"]:
-        expected = comparable(evaluator.rows_of(sql, tables, {}), sql)
+        expected = comparable(judged(sql), sql)
         if comparable(rows_here(ground, sql), sql) != expected:
             different.append(sql)
 
     assert different == []
 
 
-def test_what_google_refuses_is_refused(ground, tables):
+def test_what_google_refuses_is_refused(ground, judged):
     for sql in GROUPS["Refused by Google, and here"]:
         with pytest.raises(Refused):
-            evaluator.rows_of(sql, tables, {})
+            judged(sql)
         with pytest.raises(LOCAL_REFUSALS):
             rows_here(ground, sql)
 
 
-def test_what_is_not_on_this_machine_is_refused_by_name(ground, tables):
+def test_what_is_not_on_this_machine_is_refused_by_name(ground, judged):
     for sql in GROUPS["Not on this machine, by name"]:
-        evaluator.rows_of(sql, tables, {})
+        judged(sql)
         with pytest.raises(Untranslated):
             rows_here(ground, sql)
 
 
-def test_a_dry_run_refuses_what_google_refuses_before_a_value_is_read(ground, tables):
+def test_a_dry_run_refuses_what_google_refuses_before_a_value_is_read(ground, judged):
     """Where a user writes SQL: ``audience preview`` and ``try`` run it dry first."""
     for sql in GROUPS["Refused by Google before it runs, and here in a dry run"]:
         with pytest.raises(Refused):
-            evaluator.rows_of(sql, tables, {})
+            judged(sql)
         with pytest.raises(BadRequest, match=r" at \[\d+:\d+\]$"):
             rows_here(ground, sql, dry_run=True)
 

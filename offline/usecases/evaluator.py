@@ -7,20 +7,24 @@ It comes with the analyzer, and lacks what BigQuery has beside GoogleSQL, such a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
 
-from local.ground.fields import fields_of, sql_types
 from offline.usecases import googlesql
+from offline.usecases.googlesql import Columns
 
 EPOCH = date(1970, 1, 1)
 MOMENT = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 NINE_DECIMALS = Decimal(10) ** 9
+# It lacks these, which are short for the others.
+OF_A_ROW = re.compile(r"\b(MAX|MIN)_BY\((.+?),\s*(\w+)\s*\)", re.DOTALL)
 # Fields of a whole number of a DATETIME, each with its bits, the last one first.
 DATETIME_BITS = (6, 6, 5, 5, 4, 14)
 
@@ -30,13 +34,17 @@ class NotJudged(Exception):
 
 
 def rows_of(
-    sql: str, tables: Mapping[str, pa.Table], given: Mapping[str, tuple[str, Any]]
+    sql: str,
+    tables: Mapping[str, pa.Table],
+    types: Mapping[str, Columns],
+    given: Mapping[str, tuple[str, Any]],
 ) -> list[tuple[Any, ...]]:
     """
     Return the rows of a query, STRUCTs as tuples of their fields.
 
     Args:
         tables: By their names in the statement.
+        types: Those of their columns, in the order of theirs.
         given: Type and value of each parameter, by its name.
 
     Raises:
@@ -47,16 +55,20 @@ def rows_of(
     from zetasql.core.local_service import local_service_pb2
     from zetasql.types.proto_model.generated import EvaluateQueryRequest
 
-    types = {name: sql_types(fields_of(one.schema)) for name, one in tables.items()}
+    sql = OF_A_ROW.sub(r"ANY_VALUE(\2 HAVING \1 \3)", sql)
+    read = googlesql.tables_of(sql)
     kinds = {name: kind for name, (kind, _) in given.items()}
     request = EvaluateQueryRequest(
         sql=sql,
         options=googlesql.options_of(kinds),
-        simple_catalog=googlesql.catalog_of(types),
+        simple_catalog=googlesql.catalog_of({name: types[name] for name in read}),
     ).to_proto()
-    for name, table in tables.items():
+    for name in read:
         content = request.table_content[name].table_data
-        for row in zip(*(column.to_pylist() for column in table.columns), strict=True):
+        # A table without rows has its content, too.
+        content.SetInParent()
+        columns = [column.to_pylist() for column in tables[name].columns]
+        for row in zip(*columns, strict=True):
             cells = content.row.add().cell
             for value, kind in zip(row, types[name].values(), strict=True):
                 _write(cells.add(), value, googlesql.type_of(kind))
@@ -83,6 +95,50 @@ def rows_of(
         )
         for row in answer.content.table_data.row
     ]
+
+
+def texts_of(rows: Iterable[tuple[Any, ...]], *, are_sets: bool = False) -> list[str]:
+    """
+    Return rows as texts; the last digits of floats are an engine's own.
+
+    Args:
+        are_sets: Sort lists, whose order a statement may leave open.
+    """
+    return [repr(_plain(row, are_sets)) for row in rows]
+
+
+def difference(here: pa.Table, expected: Iterable[tuple[Any, ...]]) -> str:
+    """Say the first row that one answer has alone, in whatever order; "" for none."""
+    columns = [column.to_pylist() for column in here.columns]
+    ours = Counter(texts_of(zip(*columns, strict=True), are_sets=True))
+    googles = Counter(texts_of(expected, are_sets=True))
+    if ours == googles:
+        return ""
+    rows = []
+    for only in (googles - ours, ours - googles):
+        rows.append(min(only) if only else "no such row")
+    return f"{', '.join(here.column_names)}: Google {rows[0]}, this machine {rows[1]}"
+
+
+def _plain(value: Any, are_sets: bool) -> Any:
+    match value:
+        case dict():
+            return tuple(_plain(one, are_sets) for one in value.values())
+        case []:
+            # BigQuery answers no null for a list; the evaluator does.
+            return None
+        case list():
+            parts = [_plain(one, are_sets) for one in value]
+            return sorted(parts, key=repr) if are_sets else parts
+        case tuple():
+            return tuple(_plain(one, are_sets) for one in value)
+        case float():
+            return float(f"{value:.12g}")
+        case Decimal():
+            return value.normalize()
+        case datetime() if value.tzinfo is not None:
+            return value.astimezone(UTC)
+    return value
 
 
 def _write(cell: Any, value: Any, kind: Any) -> None:
