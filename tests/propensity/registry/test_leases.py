@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from propensity.errors import Conflict, ExportLate, RunInProgress, Unavailable
-from propensity.gcp.artifacts import Artifacts
+from propensity.errors import Conflict, ExportLate, RunInProgress
 from propensity.registry import leases
-from tests.propensity.registry.versions import NOW, after_the_next_find
+from tests.propensity.registry.versions import NOW
 
 AS_OF = date(2026, 3, 2)
 
@@ -37,14 +35,6 @@ def test_a_lease_keeps_others_out_while_it_lasts(registry):
             pass
 
     assert (caught.value.retryable, caught.value.status) == (True, 409)
-
-
-def test_a_lease_is_won_by_one_of_two_that_find_it_free_at_once(registry, monkeypatch):
-    with contextlib.ExitStack() as others:
-        other = leased(registry)
-        after_the_next_find(monkeypatch, lambda: others.enter_context(other))
-        with pytest.raises(RunInProgress, match="has just begun"), leased(registry):
-            pass
 
 
 def test_a_lease_is_taken_over_when_it_ends(registry):
@@ -93,26 +83,3 @@ def test_a_lease_is_free_after_a_failure(registry):
         raise KeyError("nobody foresaw this")
     with leased(registry):
         pass
-
-
-@pytest.mark.parametrize("number", [0, 1])
-def test_a_lease_outlives_a_write_whose_answer_was_lost(registry, monkeypatch, number):
-    """Otherwise each try within five minutes would be told that a run is under way. A
-    renewed lease is still the run's own."""
-    replace = Artifacts.replace
-    calls = []
-
-    def replaced(*arguments, **named):
-        generation = replace(*arguments, **named)
-        calls.append(generation)
-        if len(calls) == number + 1:
-            raise Unavailable("lost")
-        return generation
-
-    monkeypatch.setattr(Artifacts, "replace", replaced)
-    with pytest.raises(Unavailable, match="lost"), leased(registry) as lease:
-        lease.write("running", lease.check(), at=NOW)
-    with leased(registry) as lease:
-        pass
-
-    assert json.loads(registry.artifacts.read(lease.name).data)["state"] == "done"

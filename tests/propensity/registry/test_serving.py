@@ -17,10 +17,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from propensity import usecases
-from propensity.errors import ArtifactError, SchemaError, UnknownVersion
 from propensity.models.encoding import to_frame
-from propensity.registry.records import recorded
-from propensity.registry.serving import Champions, ServingState, loaded
+from propensity.registry.serving import Champions, ServingState
 from propensity.registry.versions import pickled
 from propensity.tables.models import TRAINING_METADATA
 from tests.propensity.registry.versions import promote
@@ -94,25 +92,6 @@ async def after_a_while(clock: ManualClock, champions: Champions) -> ServingStat
     return await champions.state(USE_CASE)
 
 
-@pytest.mark.parametrize(
-    ("changed", "name"),
-    [
-        ({"features": {**FEATURES, "bet_count": "category"}}, "bet_count"),
-        ({"parameters": {"days": 3}}, "days None, which is 3 today"),
-    ],
-)
-def test_a_model_of_other_features_would_score_nonsense(deployment, changed, name):
-    """It is refused, and what has changed is named; features are in any order."""
-    row = recorded(deployment.warehouse, USE_CASE.name, publish(deployment))
-    turned = structs.replace(USE_CASE, features=dict(reversed(FEATURES.items())))
-    serving = loaded(deployment.registry, turned, row, settings=deployment.settings)
-    assert serving.scorer.probabilities(PLAYERS).round().tolist() == [0, 0, 1, 1]
-
-    other = structs.replace(USE_CASE, **changed)
-    with pytest.raises(SchemaError, match=name):
-        loaded(deployment.registry, other, row, settings=deployment.settings)
-
-
 async def test_champions_follow_the_pointer_behind_the_answers(
     deployment, champions, clock
 ):
@@ -157,34 +136,3 @@ async def test_champions_go_on_where_a_new_one_cannot_be_loaded(
     assert capsys.readouterr().err.count(why) == 2
     deployment.artifacts.overwrite(name, right)
     assert (await after_a_while(clock, champions)).champion.version == 1
-
-
-async def test_champions_are_those_promoted_during_a_pause(
-    deployment, champions, clock
-):
-    """Also in an instance that nobody has called for an hour."""
-    promote_new(deployment)
-    await champions.state(USE_CASE)
-    promote_new(deployment)
-    clock.advance(60 * TTL_S)
-
-    assert (await champions.state(USE_CASE)).champion.version == 1
-
-
-async def test_a_version_is_any_that_was_recorded(deployment, champions):
-    """Also one that never served, or that six were asked for after; of that use case
-    alone."""
-    for _ in range(6):
-        publish(deployment)
-    serving, again = await asyncio.gather(
-        champions.version(USE_CASE, 5), champions.version(USE_CASE, 5)
-    )
-    numbers = [0, 1, 2, 3, 4, 5]
-    versions = [await champions.version(USE_CASE, number) for number in numbers]
-
-    assert again is serving
-    assert [version.version for version in versions] == numbers
-    with pytest.raises(UnknownVersion):
-        await champions.version(USE_CASE, 6)
-    with pytest.raises(ArtifactError, match="version 0 of other is not recorded"):
-        recorded(deployment.warehouse, "other", 0)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pytest
 
 from propensity import usecases
-from propensity.gcp.artifacts import Artifacts
 from propensity.registry.versions import Champion, Registry
 from propensity.tables.models import TRAINING_METADATA
 
@@ -25,19 +23,6 @@ SHA = "0" * 64
 def overwrite(registry: Registry, name: str, data: bytes) -> None:
     """Write an object as somebody would who can write to the bucket."""
     registry.artifacts.overwrite(name, data, content_type="application/json")
-
-
-def after_the_next_find(patch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
-    """Have another act between somebody's next look at an object and the write."""
-    find = Artifacts.find
-
-    def late(*arguments: Any) -> Any:
-        stored = find(*arguments)
-        patch.setattr(Artifacts, "find", find)
-        act()
-        return stored
-
-    patch.setattr(Artifacts, "find", late)
 
 
 def store(
