@@ -74,13 +74,3 @@ class TestSavings:
         sums = saved.cost_without, saved.saved, saved.cost
         assert sums == tuple(map(Decimal, ("130.2", "96.1", "34.1")))
         assert saved.saved_share == pytest.approx(96.1 / 130.2)
-
-    def test_savings_have_an_interval_of_twenty_frauds(self):
-        """Which holds what is saved; fewer frauds are too few to say."""
-        score, at = drawn(3, rows=1_000)
-        alerted = at.alerts(score, 0.5)
-        saved = alerts.savings(alerted, at, threshold=0.5)
-        few = replace(at, is_fraud=at.is_fraud & (np.cumsum(at.is_fraud) < 20))
-
-        assert saved.saved_low < saved.saved < saved.saved_high
-        assert alerts.savings(alerted, few, threshold=0.5).saved_low is None

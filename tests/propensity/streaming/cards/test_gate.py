@@ -11,10 +11,6 @@ from propensity.learning import gate
 from propensity.learning.gate import Verdict
 from propensity.learning.trained import Rival
 from tests.propensity.streaming.cards.fitted_cards import (
-    ALONE,
-    drawn,
-    joined,
-    train,
     trained,
 )
 
@@ -28,15 +24,6 @@ def test_the_first_of_events_must_not_cost_more_than_no_alerts():
     assert "save" in gate.compare(model, None).reason
     assert not gate.compare(costly, None).promoted
     assert "PROPENSITY_ALERT_REVIEW_COST" in gate.compare(costly, None).reason
-
-
-def test_a_challenger_that_is_not_warm_stays_out():
-    """It has no scores yet."""
-    few = train(joined(drawn(100)), ALONE)
-    verdict = gate.compare(few, Rival(version=3, score=np.zeros(20)))
-
-    assert not verdict.promoted
-    assert "not warm" in verdict.reason
 
 
 def test_few_frauds_are_not_decided_by_one_of_them():

@@ -6,27 +6,14 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-import pytest
-from msgspec.structs import replace
 
-from propensity.errors import NotEnoughData, SchemaError
-from propensity.streaming.cards.dataset import dataset
 from tests.propensity.streaming.cards.fitted_cards import (
     ALONE,
-    FOREST,
-    LINEAR,
     joined,
     train,
     trained,
 )
-from tests.support.scored_cards import USE_CASE, drawn
-
-
-def test_a_dataset_refuses_other_features():
-    """What another model was given is not guessed at."""
-    text = '{"V1": "a"}'
-    with pytest.raises(SchemaError, match="inference_log has"):
-        dataset(joined(drawn(2), features=[text, text]), USE_CASE)
+from tests.support.scored_cards import drawn
 
 
 class TestSplit:
@@ -51,28 +38,6 @@ class TestSplit:
         }  # fmt: skip
 
 
-class TestCandidates:
-    def test_candidates_learn_from_truths_once_there_are_enough(self):
-        """Then a classifier is tried beside the trees."""
-        assert [one.candidate for one in trained().candidates] == [FOREST, LINEAR]
-        assert trained().chosen == LINEAR
-        assert trained().holdout.metrics.brier is not None
-
-    def test_candidates_do_without_truths_before(self):
-        """The trees alone, whose anomaly scores are read as no probability."""
-        training = train(joined(drawn(1_000)), minimum_conversions=60)
-
-        assert [one.candidate for one in training.candidates] == [FOREST]
-        assert training.holdout.metrics.brier is None
-
-    def test_candidates_that_need_truths_refuse_without(self):
-        """A use case that names no trees can not begin unlabelled."""
-        supervised = replace(USE_CASE, candidates=(LINEAR,))
-
-        with pytest.raises(NotEnoughData, match="every candidate of card_fraud needs"):
-            train(joined(drawn(300), [None] * 300), supervised)
-
-
 class TestHoldout:
     def test_the_holdout_has_the_savings_of_a_threshold(self):
         """Other truths in the holdout change what alerts save, and not where they
@@ -86,12 +51,3 @@ class TestHoldout:
         assert once.alert_threshold == again.alert_threshold
         assert once.saved != again.saved
         assert once.saved > trained().holdout.baseline_saved
-
-    @pytest.mark.parametrize("label", [None, 0])
-    def test_the_holdout_has_nothing_without_both_classes(self, label):
-        """Nothing known, or one class: null, and no crash; the trees learn all rows."""
-        training = train(joined(drawn(400), [label] * 400), ALONE)
-
-        assert len(training.parts.unlabelled[1]) == 400
-        assert training.holdout.metrics.roc_auc is None
-        assert training.alerts.is_warm

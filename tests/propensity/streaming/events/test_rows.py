@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -14,12 +13,9 @@ import pytest
 from propensity import usecases
 from propensity.streaming.events.postcodes import PostcodeIndex
 from propensity.streaming.events.types import Catalogue
-from propensity.suppression import EVERYWHERE, Suppressed, user_hash
 from tests.support.events import (
     DEPLOYED,
     EXAMPLES,
-    FEATURES,
-    NOW,
     SPIN,
     accept,
     bet,
@@ -32,7 +28,6 @@ from tests.support.events import (
     spin,
     transaction,
     truth,
-    truths,
     use_case,
     written,
 )
@@ -86,49 +81,12 @@ class TestRows:
         accepted = accept(message(bet(event_id=field), "m1", **attributes))
         assert rows(accepted)["event_id"].to_pylist() == [event_id]
 
-    def test_rows_have_the_age_in_the_place_of_personal_fields(self):
-        stored = row(registration(age=99))
-
-        assert stored["age"] == 35
-        assert not any(one in str(stored) for one in ("Muster", "High Street", "1990"))
-        held_back = dict.fromkeys(("name", "street_address", "date_of_birth"), ...)
-        assert row(registration(age=41, **held_back))["age"] == 41
-        own = row(spin(), catalogue=BOTH, postcodes=POSTCODES)
-        assert own["age"] == 35
-        assert json.loads(own["attributes"]) == {"machine": "m7", "odds": -1.25}
-
-    def test_rows_are_late_from_the_first_day_beyond_the_bound_on(self):
-        bound = {"lateness": timedelta(days=30)}
-        last, beyond = (
-            bet(event_time=text)
-            for text in ("2026-01-31T00:00:00Z", "2026-01-30T23:59:59.999999Z")
-        )
-
-        assert row(last, **bound)["is_late"] is False
-        assert row(beyond, **bound)["is_late"] is True
-
 
 def card(event: dict[str, Any] | bytes) -> dict[str, Any]:
     return row(event, catalogue=DEPLOYED)
 
 
 class TestCards:
-    def test_cards_need_no_identity(self):
-        stored = card(transaction())
-
-        assert (stored["use_case"], stored["event_type"]) == (
-            "card_fraud",
-            "card_transaction",
-        )
-        assert (stored["event_id"], stored["user_id"]) == ("t1", "t1")
-        assert stored["event_time"] == datetime(2026, 3, 1, 12, tzinfo=UTC)
-        assert json.loads(stored["attributes"]) == {
-            **{name: n / 8 for n, name in enumerate(FEATURES)},
-            "ingest_ts": "2026-03-01T12:00:00.500000+00:00",
-        }
-        nulls = dict.fromkeys(("event_type", "use_case", "user_id", "event_id"))
-        assert card(transaction(**nulls)) == stored
-
     @pytest.mark.parametrize(
         ("event", "field"),
         [
@@ -162,25 +120,6 @@ class TestCards:
         assert card(transaction(is_fraud=1, merchant="m")) == card(transaction())
         plain = row(truth(), catalogue=DEPLOYED)
         assert row(truth(Amount=5, V1=1), catalogue=DEPLOYED) == plain
-
-    def test_truths_have_a_table_of_their_own(self):
-        accepted = accept(message(truth(), "m7"), catalogue=DEPLOYED)
-
-        [stored] = truths(accepted).to_pylist()
-        assert (stored["use_case"], stored["event_id"]) == ("card_fraud", "t1")
-        assert stored["truth_time"] == datetime(2026, 3, 1, 18, tzinfo=UTC)
-        assert (stored["label"], stored["message_id"]) == (1, "m7")
-        assert (stored["received_at"], stored["received_on"]) == (NOW, NOW.date())
-        assert accepted.events == []
-
-
-@pytest.mark.parametrize("sent", [transaction(), truth()])
-def test_cards_of_a_suppressed_user_are_neither_events_nor_truths(sent):
-    """The user of a truth is the transaction that it names."""
-    suppressed = Suppressed("k", [(EVERYWHERE, user_hash("k", "t1"))])
-    accepted = accept(message(sent), catalogue=DEPLOYED, suppressed=suppressed)
-
-    assert (accepted.events, accepted.truths, accepted.refused) == ([], [], {})
 
 
 def test_an_enriched_event_has_what_was_found_out():

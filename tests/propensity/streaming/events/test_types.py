@@ -33,36 +33,6 @@ from tests.support.events import (
     written,
 )
 
-# JSON that a field is not, of each kind. A label may be null: it is not known yet.
-WRONG = [
-    ("city", "1"),
-    ("affiliate_url", "{}"),
-    ("name", "null"),
-    ("date_of_birth", "1"),
-    ("label", "1.0"),
-]
-
-
-class TestEveryType:
-    @pytest.mark.parametrize("name", EXAMPLES)
-    def test_every_type_has_its_fields(self, name):
-        optional = {"event_id", "use_case", "label"}
-        for field in EXAMPLES[name].keys() - optional:
-            event = {key: one for key, one in EXAMPLES[name].items() if key != field}
-            assert refusal(event) == ("missing_field", field)
-
-    @pytest.mark.parametrize(("field", "literal"), WRONG)
-    def test_every_type_has_fields_of_their_types(self, field, literal):
-        event = written(registration(), **{field: literal})
-
-        assert refusal(event) == ("wrong_type", field)
-        assert refusal(spoilt('"1.50"')) == ("wrong_type", "bet_amount")
-
-    def test_every_type_is_known(self):
-        refused = refusal(bet(event_type="NEW_BET"))
-
-        assert refused == ("unknown_event_type", "event_type")
-
 
 class TestJson:
     @pytest.mark.parametrize(
@@ -104,22 +74,6 @@ class TestJson:
         for encoding in ("utf-16", "utf-8-sig"):
             other = written(bet()).decode().encode(encoding)
             assert refusal(other) == ("wrong_encoding", None)
-
-
-class TestIds:
-    @pytest.mark.parametrize("field", ["user_id", "event_id"])
-    @pytest.mark.parametrize("sent", ["Undefined", " (not set)", "", "é" * 257, "a\tb"])
-    def test_ids_that_mean_nothing_or_are_no_text_are_refused_alone(self, field, sent):
-        """The others of the group are stored; other texts may have such characters."""
-        accepted = accept(
-            message(bet(**{field: sent}), "1"),
-            message(bet(event_id="é" * 256), "2"),
-            message(registration(event_id="e3", city="a\tb"), "3"),
-        )
-
-        [(index, refused)] = accepted.refused.items()
-        assert (index, refused.reason, refused.field) == (0, "bad_value", field)
-        assert len(accepted.events) == 2
 
 
 @given(secret=st.text("abcXYZ", min_size=8, max_size=12), name=st.sampled_from(BASE))

@@ -163,14 +163,3 @@ def test_ages_are_whole_years(birth, day, age):
     moment = datetime.fromisoformat(f"{day}T00:00:00+00:00")
 
     assert age_at(date.fromisoformat(birth), moment, field="born") == age
-
-
-def test_labels_are_zero_or_one_and_truths_also_as_a_text():
-    """Of a label null means that it is not known yet."""
-    for literal, label in (("0", 0), ("1", 1), ("true", 1), ("null", None)):
-        stored = row(written(registration(), label=literal))["label"]
-        assert stored == label
-        assert not isinstance(stored, bool)
-    for literal, label in (("false", 0), ('"1"', 1), ('"False"', 0)):
-        event = written(truth(), is_fraud=literal)
-        assert row(event, catalogue=DEPLOYED)["label"] == label

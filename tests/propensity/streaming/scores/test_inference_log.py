@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from msgspec.structs import replace
 
@@ -10,7 +10,6 @@ from propensity import usecases
 from propensity.streaming.scores.inference_log import Scored, inference_id
 
 CARDS = usecases.load("card_fraud")
-PLAYERS = usecases.load("first_day_churn")
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
@@ -36,12 +35,3 @@ def test_an_inference_is_of_a_use_case_an_event_and_a_version():
         assert inference_id(CARDS, each, 3) == (
             "2f797b1d8bfec65d12c8ba0585e18174d16fad5bd2533f277f6473ab94196f35"
         )
-
-
-def test_an_inference_about_a_user_is_of_the_day():
-    """An id names one event of one user on one day: others are others."""
-    known = inference_id(PLAYERS, event(), 1)
-
-    assert inference_id(PLAYERS, event(time=NOON + timedelta(hours=3)), 1) == known
-    for other in (event(user_id="v"), event(time=NOON + timedelta(1)), event("f")):
-        assert inference_id(PLAYERS, other, 1) != known
