@@ -5,7 +5,6 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
-import uuid
 import zipfile
 
 import pyarrow as pa
@@ -67,17 +66,6 @@ def test_csv_is_read_as_spreadsheets_of_any_country_write_it(read, content):
         {"id": "b", "amount": "1,5"},
         {"id": "c", "amount": "2,5"},
     ]
-
-
-@pytest.mark.parametrize("further", [b"", b";2026"])
-def test_decimal_commas_are_not_taken_for_what_is_between_columns(read, further):
-    """Though every row has more of them than of semicolons. Also beside a column
-    without a name, or with a year for its name."""
-    header = b"id;amount;state" + further
-    [row] = read(header + b"\nb,4;1,5;new" + further + b"\n").to_pylist()
-
-    assert row["id"] == "b,4"
-    assert row["amount"] == "1,5"
 
 
 @pytest.mark.parametrize(
@@ -169,32 +157,3 @@ def test_an_id_that_may_have_lost_digits_is_refused(column, wrong):
     else:
         texts = [None if one is None else str(one) for one in column]
         assert table_files.identities(ids, "x").to_pylist() == texts
-
-
-def test_values_that_are_no_texts_or_numbers_are_refused():
-    """Defects: ids ended the loading with an error of Arrow, and of amounts the message
-    named neither row nor value."""
-    with pytest.raises(SchemaError, match="column x has lists, records or bytes"):
-        table_files.identities(pa.chunked_array([[["u1"], ["u2"]]]), "x")
-    with pytest.raises(SchemaError, match="column x"):
-        table_files.typed(pa.table({"x": [b"\xff", b"u1"]}), "x", "NUMERIC")
-
-
-def test_views_and_uuids_of_parquet_are_texts(tmp_path):
-    """Defects: a file with views was "damaged", and own events refused a UUID."""
-    names = [f"c{n}" for n in range(3)]
-    ids = [uuid.uuid5(uuid.NAMESPACE_DNS, name) for name in names]
-    packed = pa.array([each.bytes for each in ids] + [None], pa.uuid())
-    views = pa.array([*names, None], pa.string_view())
-    table = pa.table({"id": packed, "amount": views})
-    # As data frames write it, whose word of their types is another one.
-    frames = table.to_pandas().assign(id="x")
-    table = table.replace_schema_metadata(pa.Table.from_pandas(frames).schema.metadata)
-    pq.write_table(table, tmp_path / "views")
-    read = table_files.read_file(tmp_path / "views", [])
-
-    shown = [*map(str, ids), None]
-    assert read["id"].to_pylist() == shown
-    assert table_files.identities(read["id"], "id").to_pylist() == shown
-    assert read["amount"].to_pylist() == [*names, None]
-    assert len(read.to_pandas()) == 4

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from propensity.errors import SchemaError
-from propensity.table_files.column import Feature, have_decimal_commas, names_of
+from propensity.table_files.column import Feature, have_decimal_commas
 from propensity.table_files.texts import Words, as_declared, moments_of
 
 MARCH = datetime(2024, 3, 1, tzinfo=UTC)
@@ -58,15 +58,6 @@ DAYS = [
     (["Fri, 01 Mar 2024 10:15:30 GMT"], QUARTER_PAST),
     (["1. März 2024", "29. Februar 2024"], MARCH),
 ]
-NAMES = [
-    ["01234", "98765"],
-    ["12E4", "13E5", "14A2"],
-    ["+4930123", "+4940123"],
-    ['="00029"', '="00030"'],
-    ["Summer 2024", "Winter 2023"],
-    ["12345678901234567890", "12345678901234567891"],
-]
-NOTHING = [[None, None], [" ", ""], ["n/a", "?", "n/a"], ["0000-00-00", "NULL"]]
 
 
 @pytest.mark.parametrize(("values", "numbers"), NUMBERS, ids=str)
@@ -92,18 +83,6 @@ def test_days_are_read_as_people_and_databases_write_them(values, first):
     assert declared(values, "TIMESTAMP")[0] == first
     if "29" not in str(values):
         assert feature(later).why == "it knows the future"
-
-
-@pytest.mark.parametrize("values", NAMES, ids=str)
-def test_codes_are_names(values):
-    assert feature(values).kind == "category"
-
-
-@pytest.mark.parametrize("values", NOTHING, ids=str)
-def test_a_column_of_gaps_is_no_feature(values):
-    """n/a beside ? is no category of two values."""
-    assert feature(values).why == "empty, or the same in every row"
-    assert declared(values, "NUMERIC") == [None] * len(values)
 
 
 @pytest.mark.parametrize(
@@ -144,22 +123,6 @@ def test_a_word_in_place_of_values_does_not_decide_what_a_column_is(values, prob
     assert problem in caught.value.problem
     assert "add --missing " in caught.value.hint
     assert "--category x" in caught.value.hint
-
-
-@pytest.mark.parametrize(
-    ("values", "kind"),
-    [
-        (["٢٠٢٤-٠٣-٠١", "٢٠٢٤-٠٢-٢٩"], "date"),
-        (["１２．５", "３"], "number"),
-        (["१२", "३"], "number"),
-        (["1.2.3", "1.10.0"], "category"),
-        (["k1", "k6"], "category"),
-        (["10.1.2.3", "10.1.2.4"], "category"),
-    ],
-    ids=str,
-)
-def test_digits_of_any_script_are_read(values, kind):
-    assert feature(values).kind == kind
 
 
 @pytest.mark.parametrize(
@@ -249,21 +212,3 @@ def test_two_digits_of_a_year_lie_in_the_past_where_the_future_is_impossible(
     read = moments_of(Words.of(column), newest=newest)
 
     assert read.clock.dt.year.tolist() == years
-
-
-@pytest.mark.parametrize(
-    ("trained", "later"),
-    [
-        ([1, 2, 3], [1.0, 2.0, 2.5]),
-        ([1.0, 2.0, 2.5], [1, 2, 2.5]),
-        ([1, None, 2], ["1", "", "2"]),
-        ([True, False], ["true", "false"]),
-    ],
-    ids=str,
-)
-def test_a_category_of_numbers_is_read_alike_in_further_rows(trained, later):
-    """1 is not 1.0 because it was beside 2.5."""
-    names = names_of(pd.Series(trained, name="x"))
-    others = names_of(pd.Series(later, name="x"))
-
-    assert names.dropna()[:2].tolist() == others.dropna()[:2].tolist()

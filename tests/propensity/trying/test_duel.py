@@ -80,15 +80,6 @@ def test_the_interval_of_a_better_list_has_the_true_difference():
     assert sum(duel.more.is_above() for duel, _ in duels) > 200
 
 
-def test_money_is_compared_once_each_list_alone_has_40_buyers():
-    few, _ = drawn_duel(0, better=1.2)
-    enough, _ = drawn_duel(0, better=1.2, users=2000)
-
-    assert few.paid is None
-    assert enough.paid.estimate == 10 * enough.more.estimate
-    assert enough.paid.low == pytest.approx(10 * enough.more.low)
-
-
 @pytest.fixture(scope="module")
 def look():
     """A table with a column whose name has blanks and a sign, and decimal commas."""
@@ -136,16 +127,6 @@ def test_a_rule_lists_who_is_so_on_the_rows_own_date(look, text, is_listed):
 
     assert len(listed) == is_listed(tested).sum() > 0
     assert is_listed(listed).all()
-
-
-def test_who_has_no_value_is_not_on_the_list():
-    """Also where the rule is that a value is another one."""
-    values = pa.array([None, "a", "b"])
-    rows = Slice(rows=pa.table({"city": values, "as_of": pa.array([0, 0, 0])}))
-    feature = Feature(kind="category")
-    rule = Rule(column="city", name="city", feature=feature, sign="!=", value="a")
-
-    assert rule.is_listed(rows).tolist() == [False, False, True]
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,7 @@ import pytest
 
 from propensity import try_experiment
 from propensity.errors import NotEnoughData, SchemaError
-from propensity.trying.first_look.advice import Advice, worth
-from propensity.trying.first_look.arms import grouping
+from propensity.trying.first_look.advice import Advice
 
 NAMES = {"treatment": "mail", "control": "none", "label": "bought", "user": "customer"}
 
@@ -71,19 +70,6 @@ def test_the_undecided_are_contacted_first_if_they_alone_react(look):
     assert Advice.of(arm).sentence in look.page()
     assert 'class="verdict good"' in look.page()
     assert "<script" not in look.page()
-
-
-def test_what_an_order_is_worth_is_said_with_the_interval_of_the_difference(look):
-    arm = look.arms[0]
-    [plain] = look.plain_arms()
-    page = look.page()
-    heading = page[page.index("<h1>") : page.index("</h1>")]
-
-    assert 0 < plain["top_30_gain_low"] < plain["top_30_gain_high"]
-    gain = plain["top_30_by_effect"] - plain["top_30_by_probability"]
-    assert plain["top_30_gain"] == pytest.approx(gain, abs=0.002)
-    assert worth(arm) in page
-    assert "most for segment = undecided (11.6 against -0.5)" in heading
 
 
 def test_an_effect_that_may_be_chance_is_grey():
@@ -179,21 +165,6 @@ def test_another_outcome_beside_the_label_is_no_feature():
     assert list(look.arms[0].reacting) == ["segment"]
 
 
-def test_a_group_that_is_too_small_hides_no_other():
-    """All other users are shown."""
-    table = campaign()
-    table["mail"] = table["mail"].astype(object)
-    table.loc[:53, "mail"] = "sms"
-    table.loc[54:60, "mail"] = None
-    look = try_experiment(table, **NAMES)
-    [without, few] = look.read.notes
-
-    assert [arm.name for arm in look.arms] == ["spring"]
-    assert without == "7 users without a value of mail are left out"
-    assert few.startswith("Not shown: 6 of 54 users (sms, bought = 1) have the outcome")
-    assert few in look.page()
-
-
 def test_each_treatment_is_compared_with_the_control_group_alone():
     table = campaign(8_000)
     is_other = (table["mail"] == "spring") & (table.index % 2 == 0)
@@ -205,17 +176,6 @@ def test_each_treatment_is_compared_with_the_control_group_alone():
     assert [arm.name for arm in look.arms] == ["spring", "summer"]
     for arm in look.arms:
         assert len(arm.experiment) == sizes["none"] + sizes[arm.name]
-
-
-def test_the_spelling_of_a_treatment_counts_no_case():
-    """Spring and spring would be two treatments, each half as sure."""
-    table = campaign()
-    is_odd = (table["mail"] == "spring") & (table.index % 3 == 0)
-    written = table.assign(mail=table["mail"].mask(is_odd, " SPRING"))
-
-    assert repr(try_experiment(written, **NAMES)) == repr(
-        try_experiment(table, **NAMES)
-    )
 
 
 def test_a_table_that_says_nothing_of_an_effect_is_refused():
@@ -278,18 +238,3 @@ def test_several_outcomes_are_looked_at_together(look):
         try_experiment(table, **NAMES)
     with pytest.raises(SchemaError, match="a profit needs sums of money"):
         try_experiment(campaign(), **NAMES, cost_per_contact=0.1, margin=0.4)
-
-
-@pytest.mark.parametrize(
-    ("values", "names"),
-    [
-        ([*range(1, 301), None], ["1 to 100", "101 to 200", "201 to 300", "empty"]),
-        ([0, 0.1, 0.25, 1_000_000, None], ["0", "0.1", "0.25", "1000000", "empty"]),
-    ],
-    ids=["whole numbers", "few values"],
-)
-def test_groups_of_a_number_are_named_as_people_write_them(values, names):
-    """Defects: 0.999 to 120; and discounts of 0, 0.1, 0.2, 0.3 were one group, 0."""
-    numbers = pd.Series(values)
-
-    assert [*grouping(numbers)(numbers).unique()] == names

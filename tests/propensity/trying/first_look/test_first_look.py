@@ -4,19 +4,15 @@ A first look at a table, specified: types, leaks, splits by time, and what it re
 
 from __future__ import annotations
 
-import unicodedata
-
 import numpy as np
 import pandas as pd
 import pytest
 
 from propensity import try_table
 from propensity.errors import PropensityError
-from propensity.table_files.column import Feature
 from propensity.trying.first_look import columns
 from propensity.trying.first_look.reading import read_table
 from propensity.trying.first_look.scores import RowsToScore
-from propensity.usecases import Candidate
 from tests.propensity.trying.first_look.tables import (
     MONTHS,
     NAMES,
@@ -59,41 +55,6 @@ def test_the_newest_month_tests_a_model_of_older_ones(look):
     assert "ranks the test set better than visits alone" in look.lines[3]
 
 
-def feature(values, **options) -> Feature:
-    """Return what a column of a table of 2025 is."""
-    column = pd.Series(values) if isinstance(values, list) else values
-    times = pd.Series(pd.to_datetime(["2025-01-01"] * len(column), utc=True))
-    return Feature.decide(column.rename("x"), times, **options)
-
-
-def test_what_a_person_has_typed_is_believed():
-    """Defects: numbers of pandas' `category` were numbers, weeks were names, and months
-    as 12.2024 were numbers."""
-    numbers = pd.Series([0, 10, 20] * 2)
-    weeks = columns.unpacked(pd.to_datetime(numbers, unit="D").astype("period[W]"))
-    months = columns.times_of(pd.Series(["12.2024", "1.2025"]))
-
-    assert feature(numbers.astype("category")).kind == "category"
-    assert feature(weeks).kind == "date"
-    assert columns.times_of(pd.Series(["Feb", "Sept"])).tolist() == [2, 9]
-    assert [f"{month:%Y-%m}" for month in months] == ["2024-12", "2025-01"]
-
-
-def test_a_date_that_stands_for_never_is_a_gap():
-    """At times of any precision. It is no leak."""
-    written = pd.Series(pd.to_datetime(["2025-01-01"] * 3)).dt.as_unit("ns")
-    times = columns.times_of(written)
-    never = pd.Series(["9999-12-31", "2024-12-31", "0000-00-00"])
-    read = Feature.decide(never, times)
-
-    assert read.values.fillna(-1).tolist() == [-1, 1, -1]
-
-
-def test_numbers_of_rows_are_no_feature_in_any_order():
-    """Such as an index of sorted rows."""
-    assert feature([12, 10, 11]).why == "the number of the row"
-
-
 @pytest.mark.parametrize(
     ("values", "outcome", "label", "positive"),
     [
@@ -130,23 +91,6 @@ def test_a_table_without_times_is_tried_on_users_drawn_at_random():
     assert look.kinds["since"] == "date"
 
 
-def test_names_are_compared_in_one_form_of_unicode():
-    """Of columns, of categories and in options."""
-    one, other = (unicodedata.normalize(form, "Köln") for form in ("NFC", "NFD"))
-    frame = customers().rename(columns={"churned": f"{other}?", "plan": other})
-    frame["city"] = [(one, other, "Bonn")[n % 3] for n in range(len(frame))]
-    read = read_table(
-        frame,
-        user="customer",
-        time="month",
-        label=f"{one}?",
-        without=[one, "note,visits"],
-    )
-
-    assert set(read.rows["city"].to_pylist()) == {one, "Bonn"}
-    assert set(read.features) == {"since", "postcode", "country", "city"}
-
-
 def test_a_word_for_a_missing_value_is_a_gap_here_and_in_rows_to_score():
     frame = customers().astype({"visits": object})
     frame.loc[frame.index % 2 == 0, "visits"] = "k.A."
@@ -168,15 +112,6 @@ def test_a_word_for_a_missing_value_empties_neither_label_nor_user_nor_time(word
     ).rows.sort_by("user_id")
 
 
-def test_bytes_are_texts_with_gaps_and_without():
-    """b'k6' is no number."""
-    names = [f"k{n % 7}".encode() if n % 5 else None for n in range(1_200)]
-    read = read_table(customers().assign(code=names), **NAMES)
-
-    assert read.features["code"].kind == "category"
-    assert "k6" in read.rows["code"].to_pylist()
-
-
 def test_a_table_that_knows_the_outcome_says_so_first():
     """In its heading and in its last line, without a figure, and with the flag to
     paste."""
@@ -191,18 +126,6 @@ def test_a_table_that_knows_the_outcome_says_so_first():
     assert "This table knows the outcome: reason, status." in heading
     assert "would not go live" in look.lines[3]
     assert "times the average" not in page[: page.index("<main>")]
-
-
-def test_a_column_far_above_all_others_is_named():
-    """It may be known in time, so it stays."""
-    frame = customers()
-    random = np.random.default_rng(3)
-    is_churn = frame["churned"] == "yes"
-    later = np.where(is_churn, 0.0, 2.2) + random.normal(0, 0.8, len(frame))
-    look = try_table(frame.assign(later=later), **QUICK)
-
-    assert not look.leaks
-    assert "none found; but later alone ranks at 0.9" in look.lines[2]
 
 
 def test_a_wrong_value_is_refused_with_its_row():
@@ -279,27 +202,6 @@ def test_dates_that_are_known_in_advance_are_features():
     assert look.card.metrics.roc_auc > left_out.card.metrics.roc_auc + 0.05
 
 
-def test_several_times_can_be_the_test_set():
-    look = try_table(customers(), **QUICK, test_times=3)
-    tested = look.trained.parts.holdout.rows["as_of"].to_pylist()
-
-    assert len({*tested}) == 3
-    assert "tested on 2025-06 to 2025-08, 450 rows" in look.lines[0]
-    assert "--test-times 7 leaves too few" in refused(customers(), test_times=7).problem
-
-
-def test_candidates_may_be_of_any_library():
-    """Any class with fit and predict_proba."""
-    path = "sklearn.discriminant_analysis.LinearDiscriminantAnalysis"
-    look = try_table(customers(), **NAMES, candidates=[Candidate("lda", path)])
-
-    assert look.card.algorithm == path
-    assert look.card.metrics.roc_auc > 0.8
-    wrong = [Candidate("mine", "sklearn.preprocessing.StandardScaler")]
-    error = refused(customers(), candidates=wrong)
-    assert "has no fit and predict_proba" in error.problem
-
-
 def test_a_table_with_nothing_in_it_is_told_so():
     """It is not said that the best 10% have 1.3 times the average."""
     frame = customers(75)
@@ -350,21 +252,6 @@ def test_few_rows_that_seem_to_tell_something_are_no_third_of_a_verdict():
         assert look.ranking.times_rows > 1
 
     assert codes == {"nothing", "too few", "known"}
-
-
-def test_a_number_that_names_households_is_named():
-    """Their rows are alike, and intervals take them as independent."""
-    frame = customers().assign(household_id=np.arange(1_200) % 90 + 1_000, floors=2.5)
-    frame["floors"] = np.arange(1_200) % 5
-    [line] = [
-        line for line in try_table(frame, **QUICK).lines if "household_id" in line
-    ]
-    named = try_table(frame, **QUICK, categories=["household_id"]).lines[1]
-
-    assert "household_id has 90 values, each in " in line
-    assert "--without household_id, or --category household_id" in line
-    assert "floors has" not in line
-    assert "--without household_id" not in named
 
 
 def test_a_level_that_has_shifted_is_said_first():

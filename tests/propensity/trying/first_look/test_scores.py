@@ -65,19 +65,6 @@ def test_leaks_are_named_and_left_out_of_the_list():
     assert look.scores().equals(clean.scores())
 
 
-def test_a_typed_date_that_open_rows_lack_is_a_leak():
-    """And a number that is new since the rows that are learned from is none."""
-    frame = still_open(customers())
-    is_known = frame["churned"].notna()
-    frame["closed_at"] = pd.to_datetime(frame["since"]).where(is_known)
-    frame["new"] = frame["visits"].where(frame["month"] == "2025-07")
-    look = try_table(frame, **QUICK)
-
-    assert "written later" in look.leaks["closed_at"]
-    assert "new" in look.kinds
-    assert len(look.scores()) == 150
-
-
 def test_a_value_that_open_rows_have_as_well_is_no_leak():
     """Such as the number of orders, though those with most nearly all buy."""
     frame = customers(400)

@@ -77,14 +77,6 @@ def test_where_nothing_differs_hardly_any_table_has_a_line():
     assert with_lines <= 10
 
 
-@pytest.mark.parametrize("count", [0, 10, 19, USERS - 10, USERS])
-def test_a_list_of_nobody_of_few_or_of_everybody_has_no_line(count):
-    chosen = np.arange(USERS) < count
-    frame = drawn(0).assign(recency=np.where(chosen, 1.0, 80.0))
-
-    assert told(frame, chosen) == []
-
-
 def test_a_share_of_fewer_than_20_people_is_never_told():
     """Nor of those who are not so. It is a bound, in whole percents."""
     chosen = np.arange(USERS) < 500
@@ -105,21 +97,6 @@ def test_a_value_that_may_be_a_persons_is_no_line(value):
     frame = pd.DataFrame({"city": np.where(chosen, value, others)})
 
     assert not any(value in line.words for line in told(frame, chosen))
-
-
-def test_categories_of_thousands_and_features_that_are_empty_are_no_trouble():
-    """Of 5,000 values none has 20 people of both kinds; empty among the chosen, a
-    feature tells nothing of them."""
-    chosen = np.arange(USERS * 5) < 2_000
-    frame = pd.DataFrame(
-        {
-            "code": [f"v{n % 5_000}" for n in range(USERS * 5)],
-            "spent": np.where(chosen, np.nan, 20.0),
-            "never": np.full(USERS * 5, np.nan),
-        }
-    )
-
-    assert told(frame, chosen) == []
 
 
 def test_a_value_is_text_in_the_report():
