@@ -15,7 +15,7 @@ import pytest
 from propensity.ga4.view import events_view
 from propensity.runs.digest import replace_days
 from propensity.runs.digest_state import read_state
-from propensity.tables.export_names import OWN_EVENT, VIEW
+from propensity.tables.export_names import VIEW
 from tests.support import shop
 from tests.support.deployment import Deployment
 from tests.support.shop import microseconds
@@ -43,23 +43,6 @@ def digested(
     replace_days(export.warehouse, tables, state.rules, run_id="a run")
     names = ("ga_user_days", "ga_conversions", "ga_refusals", "ga_digested_days")
     return {name: export.rows(f"SELECT * FROM {name}") for name in names}
-
-
-def test_events_of_nobody_known_are_counted(export):
-    """Their purchases are there: a week's sum has them. What we send to Analytics
-    comes back as an event of the member's browser, and is none."""
-    page = shop.event(None, MIDNIGHT + 1, user_id=None)
-    bought = shop.purchase(None, MIDNIGHT + 2, 3.0, user_id=None)
-    ours = shop.event("a", MIDNIGHT + 5, event_name=OWN_EVENT)
-
-    tables = digested(export, page, bought, ours)
-
-    assert tables["ga_user_days"] == []
-    [purchase] = tables["ga_conversions"]
-    assert purchase["user_pseudo_id"] is None
-    assert purchase["purchase_revenue"] == 3
-    [day] = tables["ga_digested_days"]
-    assert (day["export_day"], day["n_events"]) == (DAY, 2)
 
 
 def word(user: str | None, when: int, ads: str | None, **fields: Any) -> shop.Row:

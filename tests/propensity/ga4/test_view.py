@@ -15,11 +15,11 @@ import pytest
 from msgspec import structs
 
 from propensity import usecases
-from propensity.errors import SchemaError, SettingsError, UseCaseError
-from propensity.ga4.view import GA_EVENTS, check_view, columns_of_values, events_view
+from propensity.errors import SchemaError, SettingsError
+from propensity.ga4.view import check_view, events_view
 from propensity.gcp.warehouse import Warehouse
 from propensity.tables.export_names import VIEW
-from propensity.usecases.declaration import Value, merged
+from propensity.usecases.declaration import Value
 from tests.support import shop
 from tests.support.deployment import Deployment
 
@@ -83,27 +83,6 @@ class TestColumns:
         """Whatever field GA4 put it in; what is none of its type is null. Properties
         of the user are as they were when the event happened."""
         assert held[user] == [*SENT[user][1], f"of {user}"]
-
-    def test_columns_have_their_types(self, warehouse):
-        """Beside those of all use cases, which ``GA_EVENTS`` documents."""
-        schema = warehouse.client.query_and_wait(
-            f"SELECT * FROM {warehouse.settings.dataset}.ga_events LIMIT 0"
-        ).schema
-        kinds = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
-        documented = [*GA_EVENTS, *columns_of_values([*VALUES, PLAN])]
-
-        assert {
-            (column.name, kinds.get(column.field_type, column.field_type))
-            for column in schema
-        } == {(column.name, column.type) for column in documented}
-
-
-def test_two_use_cases_share_a_column_that_they_name_alike():
-    """One that names it otherwise reads its own."""
-    assert merged([PLAN, VALUES[0], PLAN]) == sorted([VALUES[0], PLAN])
-    for other in (PLAN._replace(type="INT64"), PLAN._replace(key="Plan")):
-        with pytest.raises(UseCaseError, match="two use cases name .* cast"):
-            merged([PLAN, other])
 
 
 def test_a_view_of_another_time_is_refused(warehouse):

@@ -11,7 +11,6 @@ from propensity.learning.effects import (
     model_of,
 )
 from propensity.measures.intervals import NORMAL
-from propensity.models.groups import GroupEffects
 
 
 def experiment(users: int, added, *, seed: int) -> Experiment:
@@ -67,13 +66,3 @@ def test_who_reacts_is_contacted_first_whatever_the_form(added):
 
     assert true[chosen].mean() - true.mean() > 0.6 * best
     assert true[np.argsort(-later)[:2_400]].mean() - true.mean() > 0.6 * best
-
-
-def test_a_group_between_two_values_is_found_and_its_effect_is_shrunk():
-    random = np.random.default_rng(0)
-    features = random.normal(size=(4_000, 3))
-    in_group = np.abs(features[:, 1]) < 0.3
-    learned = GroupEffects().fit(features, in_group + random.normal(size=4_000))
-    expected = learned.predict(features)
-
-    assert 0.6 < expected[in_group].mean() - expected[~in_group].mean() < 1

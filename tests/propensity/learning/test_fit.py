@@ -11,21 +11,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from msgspec.structs import replace
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from propensity.errors import NotEnoughData, SchemaError
-from propensity.learning.candidates import (
-    check_preprocessor,
-    encoder_of,
-    fitted,
-    transformed,
-)
-from propensity.learning.rows import Slice
+from propensity.errors import NotEnoughData
 from propensity.measures import metrics
 from propensity.measures.metric_intervals import interval, of_rows
 from propensity.registry.versions import pickled
@@ -160,17 +152,6 @@ def test_a_sample_proves_no_more_than_its_rows():
     assert held.metrics.roc_auc_high - held.metrics.roc_auc_low > 1.2 * (high - low)
 
 
-def test_one_odd_row_hardly_moves_a_probability():
-    """Users with a number that one training row had got 99%: none is farther from the
-    mean than a flag that 5% of the rows have."""
-    use_case = replace(SHOP, features={"spend": "number"})
-    spend = np.append(np.zeros(9_999), 1_000.0)
-    part = Slice(rows=pa.table({"spend": spend, "label": spend > 0}))
-    encoder = fitted(encoder_of(use_case.features), part, use_case.features)
-
-    assert transformed(encoder, part.rows, use_case.features).max() < 4.4
-
-
 def too_few(rows: pa.Table, parameters: Any = None, **settings: Any) -> str:
     """The message of a training that is refused."""
     with pytest.raises(NotEnoughData) as refused:
@@ -191,33 +172,3 @@ def test_a_training_that_lacks_snapshots_rows_or_conversions_counts_them():
     assert "900 rows to train" in too_few(rows, minimum_training_rows=901)
     message = too_few(moments, minimum_conversions=90)
     assert re.search(" of the 1500 rows to choose on .* 90 are", message)
-
-
-@pytest.mark.parametrize("label", [0, 1])
-def test_a_training_of_one_class_says_so_before_it_counts_rows(label):
-    """Where nobody, or everybody, does: counts, and the setting of the label event
-    where there is one; not that rows were too few, which they may be as well."""
-    rows = table(drawn(4, 100, seed=8), np.full(400, float(label)))
-    message = too_few(rows, minimum_training_rows=10_000)
-
-    assert f"{200 * label} of the 200 rows to train on are users who buy" in message
-    assert "PROPENSITY_LABEL_EVENT" in too_few(rows, {"label_event": "purchase"})
-
-
-class TestPreprocessor:
-    @pytest.mark.parametrize(
-        ("wrong", "message"),
-        [
-            (StandardScaler(), "ColumnTransformer"),
-            (own(), "handle_unknown"),
-            (
-                ColumnTransformer(
-                    [("x", SimpleImputer(), ["spend"])], remainder="passthrough"
-                ),
-                "encode every category",
-            ),
-        ],
-    )
-    def test_a_preprocessor_is_refused_at_the_upload(self, wrong, message):
-        with pytest.raises(SchemaError, match=message):
-            check_preprocessor(wrong, SHOP.features)

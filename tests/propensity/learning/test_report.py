@@ -151,40 +151,6 @@ def test_the_page_of_a_week_escapes_what_comes_from_data():
     assert "<script>" not in written
 
 
-def test_a_week_has_its_figures_its_kinds_and_what_contacting_brought():
-    """One shift for all may be wrong for customers who were away."""
-    rates = {"users": 900, "conversions": 9, "mean_probability": 0.02}
-    away = {"category": "presence", "value": "away", "base_rate": 0.01, **rates}
-    away["lift_at_budget"] = 4.0
-    said = "Contacting 900 users brought 1,233 USD more than not contacting them."
-    newest = row(2, log_odds_shift=0.23, categories=[away])
-    written = words(page(newest, uplifts=[{**UPLIFT, "brought": said}]))
-    one_class = row(2, outcome="one_class", roc_auc=None, pr_auc=None, lift=())
-
-    assert "shifted by 0.23; away users: expected 2.0%, actual 1.0%" in written
-    assert "4.00 (1.49 to 10.27)" in written
-    assert said in written
-    assert "As expected." in written
-    assert "Other than expected." in words(page(row(2, moved=0.8)))
-    assert "All outcomes are the same" in words(page(one_class))
-
-
-def test_a_page_of_a_week_has_one_verdict():
-    """By the range that was published of its users. Revenue is told with its range;
-    a week is not judged without one."""
-    sums = {"promised": 790.0, "observed": 1000.0, "top_share": 0.3, "gini": 0.5}
-    sums |= {"observed_low": 850.0, "observed_high": 1200.0, "deciles": ()}
-    money = {f"value_{name}": value for name, value in sums.items()}
-    money |= {"value_low": 500.0, "value_high": 900.0}
-    paid = words(page(row(2, **money)))
-
-    assert "As expected." in paid
-    said = "Revenue: 790 USD expected, 500 to 900 in 19 weeks of 20; actual: 1,000 USD"
-    assert said in paid
-    without = words(page(row(2, conversions_low=None, moved=0.8)))
-    assert "Not judged: its predictions were published without a range" in without
-
-
 @pytest.mark.parametrize(
     ("conversions", "verdict", "is_alarm"),
     [
@@ -205,20 +171,3 @@ def test_an_alarm_is_of_a_week_that_is_off_and_by_a_quarter(
     judged = judgement_of({"prediction_as_of": MONDAY, **counts, **limits}, 7)
 
     assert (judged.verdict, judged.is_alarm) == (verdict, is_alarm)
-
-
-def test_a_week_that_an_earlier_list_served_says_so():
-    """A Monday's run failed: the range that there is belongs to another week."""
-    counts = {"users": 1000, "mean_probability": 0.1, "conversions": 100}
-    dates = {"week": MONDAY, "prediction_as_of": MONDAY - WEEK}
-    judged = judgement_of({**dates, **counts}, 7)
-
-    assert "Not judged: its predictions are those of" in judged.text
-
-
-def test_a_quarter_is_judged_once_there_are_enough_and_days_of_events_never():
-    counts = {"users": 1000, "mean_probability": 0.1, "conversions": 100}
-    quarter = judgement_of({"prediction_as_of": MONDAY, **counts}, 91)
-
-    assert quarter.text.endswith("Not judged: not enough quarters yet")
-    assert judgement_of(counts, 7) is None

@@ -182,13 +182,6 @@ class TestRange:
 
             assert 0.91 <= held <= 0.97
 
-    @pytest.mark.parametrize(("error", "width"), [(0.03, 2.7), (0.075, 1.7)])
-    def test_a_range_narrows_where_weeks_differ_by_chance_alone(self, error, width):
-        held, wider = shares_and_widths(0.0, error, 12)
-
-        assert held >= 0.95
-        assert 1 < wider <= width
-
     def test_a_broken_tag_is_no_habit_of_the_shop(self):
         """A week without most of its buyers, and their money, widens the next ranges a
         little."""
@@ -203,12 +196,3 @@ class TestRange:
 
         assert before.spread < after.spread < 1.5 * before.spread
         assert before.value_spread < after.value_spread < 1.5 * before.value_spread
-
-    def test_a_range_is_of_whole_users(self):
-        """Half an expected buyer may be none, and not more than all users come."""
-        forecast = season.Forecast(spread=0.15, value_spread=0.25, freedom=4)
-        few = forecast.range(users=1, expected=0.5, information=0.25)
-
-        assert (few.conversions_low, few.conversions_high) == (0, 1)
-        assert few.value_low is None
-        assert season.forecast([], as_of=MONDAY, information=0.0, **RULES) is None

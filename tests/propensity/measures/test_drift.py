@@ -160,37 +160,3 @@ class TestNoAlarm:
 
 def _shares(logs: np.ndarray) -> np.ndarray:
     return np.exp(logs) / np.exp(logs).sum()
-
-
-def test_no_alarm_is_raised_of_what_grows_with_the_age_of_the_table():
-    """Days since the first purchase grow with each snapshot, whatever users do."""
-    weeks = [with_age(shop(seed), 10.0 + 7 * seed) for seed in range(4)]
-    later = with_age(shop(9), 80.0)
-
-    assert not signals(summarised(*weeks), later)["sessions"].is_alarm
-
-
-def with_age(week: pa.Table, days: float) -> pa.Table:
-    """Return users with days since the first purchase in the place of sessions."""
-    age = np.random.default_rng(3).uniform(0.9 * days, days, len(week))
-    return week.set_column(week.column_names.index("sessions"), "sessions", [age])
-
-
-def test_no_alarm_is_raised_of_a_history_that_the_table_begins_to_cover():
-    """A purchase that fades is nearly nothing after a year, so the mean of those who
-    ever bought is no higher, but fewer have never bought. An alarm is raised all the
-    same if the site stops to record purchases."""
-    weeks = [with_history(seed, 0.3 + 0.015 * seed) for seed in range(30)]
-    summary = summarised(*weeks)
-    later = with_history(40, 0.8)
-
-    assert alarms(summary, later) == {}
-    assert "spend" in alarms(summary, with_history(41, 0.0))
-
-
-def with_history(seed: int, share: float) -> pa.Table:
-    """Return users, of whom a share has bought: what is left of it replaces spend."""
-    random = np.random.default_rng(seed)
-    days_ago = random.uniform(0, 30 + 300 * share, USERS)
-    left = np.where(random.random(USERS) < share, np.exp(-days_ago / 20), 0.0)
-    return with_column("spend", lambda _: pa.array(left), seed)

@@ -21,7 +21,6 @@ from propensity.measures import (
     intervals,
     metric_intervals,
     metrics,
-    revenue,
     thresholds,
 )
 from propensity.measures.metrics import Outcomes, outcomes
@@ -243,14 +242,3 @@ def ends(observed: Outcomes, name: str = "roc_auc"):
     slopes = getattr(metrics, f"{name}_slopes")(observed)
     value = getattr(metrics, name)(observed)
     return metric_intervals.interval(value, *metric_intervals.of_rows(observed, slopes))
-
-
-def test_the_gini_index_is_one_for_the_order_of_what_was_paid():
-    """It is -1 for the reverse, and 0 where everybody is expected to pay the same."""
-    paid = np.array([0.0, 0.0, 30.0, 10.0])
-    ones = np.ones(4)
-
-    assert revenue.normalised_gini(np.array([0, 0, 3, 2.0]), paid, ones) == 1
-    assert revenue.normalised_gini(-paid, paid, ones) == pytest.approx(-1)
-    assert revenue.normalised_gini(ones, paid, ones) == pytest.approx(0)
-    assert revenue.share_of_best(paid, paid, ones, 1.5) == pytest.approx(0.875)

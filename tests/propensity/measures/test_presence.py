@@ -26,16 +26,3 @@ def test_each_kind_is_measured_by_itself():
     assert (away.users, away.conversions, away.base_rate) == (2_000, 30, 0.015)
     assert away.mean_probability == pytest.approx(0.015)
     assert away.roc_auc < 0.5
-
-
-def test_a_kind_with_too_few_of_a_class_has_no_roc_auc():
-    """That of three buyers who were away is noise."""
-    presence = ["active", "active", "away", "away"]
-    probability = np.array([0.5, 0.4, 0.02, 0.01])
-    users = np.array([100.0, 100.0, 100.0, 100.0])
-    conversions = np.array([50.0, 40.0, 9.5, 9.5])
-
-    active, away = by_presence(presence, probability, users, conversions, budget=TENTH)
-
-    assert active.roc_auc is not None
-    assert (away.roc_auc, away.conversions) == (None, 19)

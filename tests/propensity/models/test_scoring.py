@@ -77,7 +77,6 @@ def users(n, *, seed, values=12):
 
 
 TRAINING = users(len(LABEL), seed=1, values=8)
-FIRST = TRAINING.slice(0, 1)
 
 
 def with_column(batch, name, values):
@@ -206,16 +205,3 @@ def test_a_refusal_names_the_feature_that_is_refused(value, state, model):
     with pytest.raises(SchemaError, match=f"'spend' is {state}") as raised:
         scored([later, odd], *fit(plain, model))
     assert raised.value.field == "spend"
-
-
-@pytest.mark.parametrize(
-    ("changed", "message"),
-    [
-        (TRAINING.drop_columns(["spend"]), "'spend'.*missing"),
-        (with_column(FIRST, "visits", ["1"]), "'visits' is string"),
-    ],
-)
-def test_a_schema_names_the_feature_that_is_not_as_trained(changed, message):
-    """Also in a stream that changes half-way."""
-    with pytest.raises(SchemaError, match=message):
-        scored([TRAINING, changed], *fit(columns("passthrough", ordinal()), boosted()))
