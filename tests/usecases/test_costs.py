@@ -56,17 +56,3 @@ def test_a_month_of_audiences_is_mostly_their_log():
 
     assert f"| {audiences:.1f} | {audiences:.1f} |" in OPERATE
     assert f"| {doctor:.1f} | {doctor:.1f} |" in OPERATE
-
-
-@pytest.mark.parametrize(
-    ("weekdays", "days"),
-    # On Monday the last three days are not settled; on Thursday those since Monday.
-    [(["MON"], 3), (["MON", "THU"], 6), (SCHEDULED, 7)],
-)
-def test_days_that_are_not_settled_are_read_twice(weekdays, days):
-    assert costs.read_twice(weekdays) == pytest.approx(days / 7)
-
-
-def test_a_month_within_what_is_free_costs_nothing():
-    assert costs.usd_of(0.9, "US") == 0
-    assert costs.usd_of(3, "europe-west1") == pytest.approx(15)

@@ -111,14 +111,6 @@ def test_a_wrong_instance_is_told_where(own, text, message):
     assert message in refused.value.message
 
 
-def test_a_statement_of_an_instance_is_refused(own):
-    """It would be read for nobody."""
-    (write(own, "shop_uk", SHOP_UK) / "features.sql").touch()
-
-    with pytest.raises(UseCaseError, match="^shop_uk/features.sql: .* Remove the file"):
-        usecases.load("shop_uk")
-
-
 def test_each_export_is_named_once_with_the_use_cases_that_read_it(own):
     """Two instances of a property share its tables; one of the deployment's property
     shares those. A deployment without an export has those of its instances."""

@@ -11,7 +11,7 @@ import shutil
 import pytest
 
 from propensity import folders, usecases
-from propensity.errors import RequestError, UseCaseError
+from propensity.errors import UseCaseError
 from tests.support import own_use_cases
 from tests.support.own_use_cases import TOML
 
@@ -89,25 +89,6 @@ class TestProblems:
         assert said in problem
 
 
-class TestLoad:
-    @pytest.mark.parametrize("name", usecases.names())
-    def test_loading_reads_each_folder(self, name):
-        use_case = usecases.load(name)
-
-        of_events = ("event_training_rows", "event_evaluation_rows")
-        for one in use_case.kind.statements or of_events:
-            assert use_case.statement(one).startswith("--")
-        with pytest.raises(UseCaseError, match=r"no_such\.sql"):
-            use_case.statement("no_such")
-
-    @pytest.mark.parametrize("name", ["../secrets", "GA4_PURCHASE", "x" * 10_000])
-    def test_loading_refuses_a_name_that_there_is_not(self, name):
-        with pytest.raises(RequestError, match="ga4_purchase") as refused:
-            usecases.load(name)
-        assert refused.value.field == "use_case"
-        assert len(refused.value.message) < 500
-
-
 class TestOfOnesOwn:
     @pytest.fixture
     def own(self, tmp_path):
@@ -128,19 +109,6 @@ class TestOfOnesOwn:
         )
         stored = b"cpropensity.usecases.repeat_purchase.model\ndoubled\n."
         assert pickle.loads(stored) is found.model.doubled
-
-    @pytest.mark.parametrize("name", ["ga4_purchase", "declaration"])
-    def test_a_name_in_both_places_is_refused(self, own, name):
-        shutil.copytree(folders.place("ga4_purchase"), own / name)
-
-        with pytest.raises(UseCaseError, match=f"^{name} is the name of .* rename"):
-            usecases.names()
-
-    def test_a_setting_that_points_nowhere_is_named(self, own):
-        own.rmdir()
-
-        with pytest.raises(UseCaseError, match=r"no folder '.*/own'"):
-            usecases.names()
 
 
 @pytest.mark.parametrize("name", ["ga4_purchase", "ga4_value"])
