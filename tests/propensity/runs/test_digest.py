@@ -4,35 +4,30 @@ The digest of the export as a step of runs: which days it reads, and when it rea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
 
-from local.exports import ga4_export
 from offline import digest as digest_command
 from propensity import usecases
 from propensity.clock import SYSTEM
 from propensity.errors import (
     DigestNotAgreed,
-    DigestUnfinished,
-    MissingTable,
     RunInProgress,
     Unavailable,
 )
-from propensity.ga4.shards import local_days
 from propensity.ga4.view import events_view
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.leases import leased
 from propensity.runs import digest, digest_state, setup
 from propensity.runs.run import Overrides, Run
-from propensity.settings import Settings
 from propensity.tables.export import DIGEST, DIGESTED_DAYS
 from propensity.tables.export_names import VIEW
 from propensity.tables.stream import SUPPRESSED_USERS
-from propensity.timeframe import Timeframe, midnight
+from propensity.timeframe import midnight
 from propensity.trying import new_use_case as new
 from propensity.usecases import UseCase
 from propensity.usecases.prices import TIB
@@ -216,22 +211,6 @@ def test_runs_read_a_changed_day_once_more_from_the_fourth_day_on(export, monkey
         assert read == ([] if days_later < 4 else [[LAST]])
 
 
-@pytest.mark.parametrize("horizon", [1, 7, 28, 91])
-@pytest.mark.parametrize("offset", range(-12, 15))
-def test_a_week_is_final_once_its_days_are_settled(horizon, offset):
-    """By the run that makes it final and no earlier one: each is read twice at most."""
-    settings = Settings(project="p", property_utc_offset_hours=offset)
-    timeframe = Timeframe(
-        lookback_days=60, horizon_days=horizon, settle_days=settings.settle_days
-    )
-    today = FIRST + timeframe.horizon + settings.settle_days * DAY
-    _, last = local_days(FIRST, FIRST + timeframe.horizon, utc_offset_hours=offset)
-
-    assert timeframe.is_matured(FIRST, today=today)
-    assert not timeframe.is_matured(FIRST, today=today - DAY)
-    assert digest_state.settled_day(settings, today=today) == last
-
-
 def large_tables(monkeypatch) -> None:
     """Have each row be as large as a TiB, in tables that Analytics wrote in time."""
     tables_of = digest_state.read_export_tables
@@ -322,27 +301,6 @@ def test_a_digest_that_was_lost_is_read_again(export):
     assert export.count("ga_user_days") == len(DAYS)
 
 
-def test_a_run_without_time_for_all_days_ends_and_the_next_one_goes_on(
-    export, monkeypatch
-):
-    """Before Cloud Run ends it; it says how far it is, and asks to be called again."""
-    monkeypatch.setattr(digest, "DAYS_AT_ONCE", 4)
-    run = run_of(export)
-    replace_days = digest.replace_days
-
-    def slow(*arguments: Any, **named: Any) -> None:
-        run.clock.advance(26 * 60)
-        replace_days(*arguments, **named)
-
-    monkeypatch.setattr(digest, "replace_days", slow)
-    with pytest.raises(DigestUnfinished, match="digested 8 of 11 days") as raised:
-        bring(run)
-    bring(run_of(export))
-
-    assert raised.value.retryable
-    assert digested(export) == set(DAYS)
-
-
 def in_digest(export: Deployment) -> set[str | None]:
     users = set[str | None]()
     for table in ("ga_user_days", "ga_conversions", "ga_refusals"):
@@ -372,39 +330,6 @@ def test_who_is_suppressed_for_each_use_case_is_not_in_the_digest(export, monkey
     bring(run)
     assert in_digest(export) == set()
     export.empty([SUPPRESSED_USERS])
-
-
-def test_a_use_case_whose_folder_is_wrong_keeps_its_part_of_the_digest(
-    export, tmp_path
-):
-    """Its events stay asked for, so that no day is read and paid again once it is
-    right. Users who are suppressed for all others stay, and so do days that it alone
-    reads."""
-    suppressing = export.with_settings(PROPENSITY_SUPPRESSION_KEY=KEY)
-    for name in ("ga4_purchase", "ga4_value"):
-        suppressing.suppress("u", use_case=name)
-    run = run_of(suppressing, warehouse=Warehouse.open(suppressing.settings))
-    view = run.warehouse.view_text(VIEW)
-    with own_use_cases.in_folder(tmp_path / "own") as own:
-        file = own / "leads" / "usecase.toml"
-        file.parent.mkdir()
-        right = 'like = "ga4_purchase"\n[parameters]\nlabel_event = "add_to_cart"\n'
-        file.write_text(right)
-        bring(run)
-        load(export, LAST + DAY)
-        file.write_text(f"{right}[nonsense\n")
-        usecases.load.cache_clear()
-        bring(replace(run, as_of=LAST + DAY))
-        file.write_text(right)
-        usecases.load.cache_clear()
-        tables = digest_state.read_export_tables(run.warehouse, view)
-        today = run.now().date()
-        state = digest_state.state_of(run.warehouse, view, tables, today=today)
-    export.empty([SUPPRESSED_USERS])
-
-    assert export.count("ga_user_days") == len(DAYS) + 1
-    assert "add_to_cart" in state.rules.event_names
-    assert state.due(FIRST, LAST + DAY) == []
 
 
 def drop(export: Deployment, *days: date) -> None:
@@ -447,25 +372,6 @@ def test_an_export_that_was_linked_anew_takes_the_digest_along_only_after_a_yes(
     with entered(export.environment):
         digest_command.run(is_agreed=True)
     assert digested(export) == {LAST}
-
-
-@pytest.mark.parametrize("is_any_wrong", [False, True])
-def test_days_older_than_any_training_reads_are_removed(
-    export, monkeypatch, is_any_wrong
-):
-    """Counted from the newest day of the export, whatever today is. While a folder is
-    wrong, its use case may be the one that reads them."""
-    bring(run_of(export))
-    if is_any_wrong:
-        monkeypatch.setattr(usecases, "wrong_names", lambda: ["leads"])
-    monkeypatch.setattr(digest_state, "reach", lambda _: 4 * DAY)
-    load(export, LAST + DAY)
-    as_of = LAST + DAY
-    monkeypatch.setattr(UseCase, "first_day", lambda *_: LAST)
-    bring(run_of(export, as_of=as_of))
-
-    kept = len(DAYS) + 1 if is_any_wrong else 5
-    assert digested(export) == {as_of - n * DAY for n in range(kept)}
 
 
 def test_a_longer_lookback_reads_days_again_whose_visits_had_gone(export, monkeypatch):
@@ -553,43 +459,3 @@ def test_a_set_up_by_terraform_takes_events_without_consent_out_at_once(export):
         digest_command.run()
 
     assert export.count("ga_user_days") == 0
-
-
-def test_an_instance_of_another_property_has_a_digest_of_its_own(
-    export, other_property, monkeypatch
-):
-    """Neither has a day or a user of the other one; nor waits for the other one, whose
-    label event is no reason to read a day again. An export that has no day yet keeps no
-    other one from being set up."""
-    read = statements(monkeypatch)
-    use_case = usecases.load("shop_uk")
-    settings = use_case.settings(export.settings)
-    warehouse = export.warehouse.for_run(settings)
-    absent = replace(export.settings, ga4_dataset=f"{export.ga4_dataset}_new")
-    with pytest.raises(MissingTable):
-        setup.prepare(export.warehouse, absent)
-    with leased(export.artifacts, digest.SCOPE, digest.KIND, clock=ManualClock().now):
-        bring(run_of(export, use_case=use_case, settings=settings, warehouse=warehouse))
-    bring(run_of(export))
-
-    assert read == [DAYS[-2:], DAYS]
-    assert in_digest(export) == {"u"}
-    table = f"ga_user_days_{other_property}"
-    rows = export.rows(f"SELECT DISTINCT user_pseudo_id FROM {table}")
-    assert rows == [{"user_pseudo_id": "british"}]
-
-
-@pytest.fixture
-def other_property(export, tmp_path) -> Iterator[str]:
-    """The dataset of another property with two days, of which a use case is."""
-    name = f"{export.ga4_dataset}_uk"
-    rows = []
-    for day in DAYS[-2:]:
-        rows.append(shop.purchase("british", microseconds(day), 5.0))
-    export.warehouse.create_dataset(name)
-    ga4_export.load_tables(export.warehouse.client, name, shop.shards(rows))
-    with own_use_cases.in_folder(tmp_path / "own") as folder:
-        own_use_cases.write_instance(
-            folder, "shop_uk", ga4_dataset=name, label_event="lead"
-        )
-        yield name

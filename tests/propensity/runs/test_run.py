@@ -17,7 +17,7 @@ import pytest
 from local.processes import HOST
 from propensity.clock import SYSTEM
 from propensity.errors import NotEnoughData
-from propensity.runs.run import MAXIMUM_BODY, Endpoint, Overrides, Run
+from propensity.runs.run import MAXIMUM_BODY, Endpoint, Run
 from tests.support.deployment import entered
 
 TODAY = datetime.now(UTC).date()
@@ -92,26 +92,6 @@ def test_a_call_of_the_clock_is_of_the_day_on_which_it_was_due(
     assert asked.as_of == date(2026, 3, 2)
 
 
-def test_requests_say_what_to_run(function):
-    """Without a body it is today, the default use case, and no force."""
-    answer = function.post()
-    function.post({"use_case": "first_day_churn", "as_of": "2026-03-02", "force": True})
-    usual, asked = function.runs
-
-    assert (answer.status_code, answer.mimetype) == (200, "application/json")
-    assert answer.json == {
-        "use_case": "ga4_purchase",
-        "as_of": str(usual.as_of),
-        "answer": 42,
-        "bytes_billed": 0,
-        "repeated": False,
-    }
-    assert usual.as_of in (TODAY, TODAY + timedelta(days=1))
-    assert (usual.overrides, asked.overrides) == (Overrides(), Overrides.of(force=True))
-    assert asked.use_case.name == "first_day_churn"
-    assert asked.as_of == date(2026, 3, 2)
-
-
 @pytest.mark.parametrize(
     ("body", "field"),
     [
@@ -152,32 +132,6 @@ def test_requests_are_posts_of_a_size(function):
 
 
 class TestLine:
-    def test_a_run_logs_one_line(self, function):
-        """With what was asked, what is plain in the answer, and what it cost."""
-        function.body = lambda run: {"model_version": 1, "users": 3, "weeks": [{}]}
-        headers = {"traceparent": f"00-{'4bf92f35' * 4}-00f067aa0ba902b7-01"}
-        headers["X-CloudScheduler-ScheduleTime"] = "2026-03-02T17:00:00Z"
-        function.post({"as_of": "2026-03-02"}, headers=headers)
-        [line] = function.lines()
-
-        assert line.pop("logging.googleapis.com/trace").endswith("4bf92f35" * 4)
-        assert line.pop("seconds") >= 0
-        assert line == {
-            "severity": "INFO",
-            "message": "ok",
-            "due": "2026-03-02T17:00:00Z",
-            "waited_s": None,
-            "function": "tested",
-            "use_case": "ga4_purchase",
-            "as_of": "2026-03-02",
-            "model_version": 1,
-            "users": 3,
-            "repeated": False,
-            "bytes_billed": 0,
-            "outcome": "ok",
-            "status": 200,
-        }
-
     def test_the_line_says_for_how_long_a_call_has_been_due(self, function):
         """Not of a call by hand, whose schedule is years away."""
         for due in (
@@ -231,12 +185,3 @@ def test_a_service_that_is_down_is_503_in_time(emulated, capfd, silent, service)
     assert answer.json["retryable"] is True
     assert (line["outcome"], line["severity"]) == ("unavailable", "ERROR")
     assert bool(function.runs) is (service != "STORAGE")
-
-
-def test_a_setting_that_is_wrong_stops_everything(function):
-    function.set("PROPENSITY_LABEL_EVENTS", "purchase")
-    answer = function.post()
-
-    assert (answer.status_code, answer.json["error"]) == (500, "settings")
-    assert answer.json["field"] == "PROPENSITY_LABEL_EVENTS"
-    assert function.runs == []

@@ -12,29 +12,24 @@ from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pytest
 
 from propensity import usecases
 from propensity.clock import SYSTEM
 from propensity.errors import (
-    AudienceStopped,
-    AudienceWaits,
     PropensityError,
-    SchemaError,
-    SettingsError,
     Unavailable,
 )
 from propensity.ga4.freshness import Freshness
 from propensity.gcp.artifacts import Artifacts
 from propensity.registry.leases import leased
 from propensity.registry.versions import Registry
-from propensity.runs import evaluate_weeks, predict, setup
+from propensity.runs import evaluate_weeks, setup
 from propensity.runs.run import Overrides, Run
 from propensity.runs.snapshots import training_dates
 from propensity.settings import Settings
-from propensity.streaming.features.compact import ages_of, compact
+from propensity.streaming.features.compact import ages_of
 from propensity.tables import every as tables
 from propensity.tables.models import PUBLICATIONS
 from tests.support import shop
@@ -42,7 +37,6 @@ from tests.support import shop
 AS_OF = date(2026, 6, 1)
 WEEK = AS_OF - timedelta(days=178)
 DAY = timedelta(days=1)
-BATCH = pa.RecordBatch.from_pydict({"user_id": ["a", "b"]})
 
 
 def run_without(*missing: date) -> Run:
@@ -72,12 +66,6 @@ def test_a_training_leaves_out_incomplete_snapshots(capfd):
     assert len(training_dates(run)) == 64
     assert WEEK not in training_dates(run)
     assert "1 snapshot left out" in capfd.readouterr().err
-
-
-def test_scores_that_are_no_probabilities_are_not_appended():
-    scored = [(BATCH, np.array([0.5, 1.1]))]
-    with pytest.raises(SchemaError, match="not probabilities"):
-        list(predict.prediction_rows(scored, {}, None, None))
 
 
 @pytest.mark.parametrize(("missing", "lacked"), [((-1, 7), -0.81), ((6,), None)])
@@ -163,29 +151,3 @@ def test_ages_are_of_the_newest_run_of_each_kind_that_is_done(artifacts):
         "publication_age_days": 3,
         "evaluation_age_days": 7,
     }
-
-
-def test_audiences_that_stopped_for_a_person_have_run(artifacts):
-    """One alert is enough. A run that waits for ever is none."""
-    ran(artifacts, "audiences", 2, failure=AudienceStopped)
-    ran(artifacts, "audiences", 1, failure=AudienceWaits)
-
-    assert ages_of(artifacts, NAME, today=TODAY) == {"audience_age_days": 2}
-
-
-def test_what_was_scored_is_removed_however_a_run_ends():
-    """Also after an error that is not ours."""
-    statements = list[str]()
-    warehouse: Any = SimpleNamespace(execute=lambda sql, _: statements.append(sql))
-    run = replace(run_without(), warehouse=warehouse)
-    with pytest.raises(MemoryError), predict.removed_on_failure(run):
-        raise MemoryError
-
-    assert ["DELETE FROM ma_predictions_runs" in sql for sql in statements] == [True]
-
-
-def test_a_compaction_with_a_wrong_setting_does_nothing():
-    """It does not write its exports first."""
-    settings = Settings(project="p", retention_days="nope=4")
-    with pytest.raises(SettingsError, match="nope"):
-        compact(replace(run_without(), settings=settings))
