@@ -316,12 +316,6 @@ class TestPages:
         ):
             assert text.lower() in words(whole[file]).lower(), text
 
-    def test_the_owners_use_case_comes_first(self):
-        """By the alphabet it would be card fraud."""
-        read = readings({"versions": [{"use_case": name} for name in KNOWN]})
-        for first, expected in (("", USE_CASE), (USE_CASE, USE_CASE), (CARDS, CARDS)):
-            assert cases(read, KNOWN, WINDOW, first=first)[0].name == expected
-
     def test_the_first_line_is_of_all_audiences_of_a_control_group(self, deployment):
         """Not of the first of them, and not the sum of theirs."""
         rows = given(deployment, "programme")
@@ -335,53 +329,6 @@ class TestPages:
         assert "9,000 USD" not in first
         audiences = words(files["audiences.html"])
         assert "All audiences of control group winback (mailing, winback)" in audiences
-
-    def test_what_contacting_brought_is_shown_up_to_each_date(self, deployment):
-        newest = one(deployment, "lift", **MORE)
-        before = newest | {"week": newest["week"] - WEEK, "treated_users": 600}
-        shown = words(pages({"lift": [newest, before]})["audiences.html"])
-
-        brought = shown.partition("brought up to each date")[2]
-        assert re.search(r"900 9,000 .* 600 6,000 ", brought)
-
-    def test_a_sum_of_two_audiences_says_why_it_is_not_their_sum(self, deployment):
-        """Whom both contacted counts once in it. One quarter needs no table beside it:
-        its interval is another one, as its end is nearer."""
-        rows = given(deployment, "programme")
-        quarters = []
-        for row in rows:
-            row["audiences"] = ["mailing", "winback"]
-            quarters.append({**row, "period": "2026-Q1"})
-        lifts = []
-        for name in ("mailing", "winback"):
-            lifts.append(one(deployment, "lift", audience=name, treated_users=1_000))
-        files = pages({"lift": lifts, "programme": [*rows, *quarters]})
-        why = "not the sum of those below, because 200 users are in more than one"
-
-        assert why in words(files["index.html"])
-        assert why in words(files["audiences.html"])
-        assert "2026-Q1" not in words(files["audiences.html"])
-
-    def test_each_list_of_the_newest_date_is_ready(self, deployment):
-        """Whom to contact is not something that went wrong."""
-        [members] = given(deployment, "audiences")
-        mailing = {**members, "audience": "mailing", "members": 9}
-        before = {**members, "audience": "old", "as_of": DAY - 9 * WEEK}
-        first = words(pages({"audiences": [mailing, members, before]})["index.html"])
-
-        assert "The list of 17 Feb 2026 is ready: contact 8 users of mailing." in first
-        assert "is ready: contact 1 user of winback." in first
-        assert "of old" not in first
-        assert "Nothing needs your attention" in first
-
-    def test_a_verdict_says_of_which_date_it_is(self, deployment):
-        """Figures that are provisional do not stand below the word final."""
-        newest = one(deployment, "lift", status="provisional", verdict="open")
-        decided = {"status": "final", "verdict": "helps", "week": DAY - 3 * WEEK}
-        shown = words(pages({"lift": [newest, newest | decided]})["audiences.html"])
-
-        assert "contacting helps (decided on 10 Feb 2026)" in shown
-        assert "decided" not in words(pages({"lift": [newest]})["audiences.html"])
 
     def test_a_sum_that_may_still_change_is_told_from_a_final_one(self, deployment):
         """On the tile, and wherever else a sum of contacting stands."""
@@ -405,16 +352,6 @@ class TestPages:
         assert {*empty} == {"index.html", "sql.html"}
         assert "Nothing was trained" in words(empty["index.html"])
         assert not NONE.search(words(empty["index.html"]))
-
-    def test_pages_of_a_week_that_lacks_metrics_have_a_dash(self, deployment):
-        for changed in (
-            {"outcome": "one_class", "roc_auc": None, "lift": []},
-            {"outcome": "no_predictions", "model_version": -1, "users": 0},
-            {"lift": None, "lift_at_budget": None, "base_rate": None},
-        ):
-            week = one(deployment, "evaluations", **changed)
-            for rows in ([week], [week, one(deployment, "evaluations")]):
-                assert not NONE.search(words(pages({"evaluations": rows})[SHOP]))
 
     def test_pages_take_texts_for_words(self, deployment):
         """The tags of the pages are those of an ordinary text."""
