@@ -21,7 +21,6 @@ from propensity.dashboard.reading import Window
 from propensity.pages.findings import meanings
 from propensity.settings import Settings
 from tests.support.deployment import Deployment
-from tests.support.receivers import Playing
 from tests.support.rows import publish
 
 LINE = re.compile(r"propensity (audience (?:send|end|resume|preview) [\w-]+[^,`;]*)")
@@ -77,19 +76,6 @@ def test_an_audience_that_was_never_sent_is_sent(site, folder, crm):
         play(advice)
 
     assert "was never sent" in what
-    assert found(site) == {}
-
-
-def test_users_who_are_pending_are_sent(site, folder, crm):
-    with Playing(always=(401, {}, {})) as receiver:
-        at(crm, folder, receiver)
-        assert main(["audience", "send", "winback"]) == Exit.FAILED
-    [(what, advice)] = found(site).items()
-    with Receiver() as receiver:
-        at(crm, folder, receiver)
-        play(advice)
-
-    assert "are pending" in what
     assert found(site) == {}
 
 

@@ -12,37 +12,26 @@ from msgspec import structs
 from local.receiver import Receiver
 from propensity.audience import run
 from propensity.audience.control import KEY, Control
-from propensity.audience.declared import DeclaredAudience
 from propensity.audience.delivery import account
 from propensity.audience.destinations.google import hashed_email
-from propensity.audience.destinations.values import coarsest, known_as
-from propensity.audience.members import Member
-from propensity.audience.requests import MAYBE_ARRIVED
+from propensity.audience.destinations.values import coarsest
 from propensity.errors import RequestError, UseCaseError
 from propensity.registry.deployment import open_deployment
-from propensity.tables.audiences import AUDIENCE_LIFT, AUDIENCE_MEMBERS
+from propensity.tables.audiences import AUDIENCE_LIFT
 from tests.propensity.audience.conftest import (
     MONDAY,
     USERS,
     WEEK,
     act,
     members_of,
-    next_week,
     send,
     winback,
 )
 from tests.support import own_use_cases
 from tests.support.deployment import Deployment
-from tests.support.receivers import Playing
 from tests.support.rows import publish
 
 HALF = {"control": "50%", "control_group": "all"}
-
-
-def named(name: str, **changed) -> DeclaredAudience:
-    """Return an audience of another name."""
-    folder = changed.pop("folder", None)
-    return structs.replace(winback(folder, **changed), name=name)
 
 
 def refusal(deployment, **changed) -> RequestError:
@@ -74,31 +63,11 @@ class TestOneDraw:
 
         assert "(user_pseudo_id), and 50% by user_id (user_id)" in message
 
-    def test_a_preview_says_that_a_new_audience_may_be_an_old_one(
-        self, deployment, crm
-    ):
-        """A renamed file would draw anew, and contact the control group."""
-        with Receiver() as receiver:
-            folder = crm(receiver)
-            send(deployment, folder)
-            next_week(deployment, {"u001": 0.5})
-            new = act(deployment, run.preview, named("renamed", folder=folder))
-
-        [said] = [text for text in new["warnings"] if "by another name" in text]
-        assert 'set control_group = "winback"' in said
-
 
 class TestPersons:
     """``control_by``: what the destination knows people by."""
 
     BY_EMAIL = {"top": 200, "control": "50%", "control_by": "email"}
-
-    def test_a_customer_number_is_the_same_in_any_type(self):
-        """Use cases with a FLOAT64 and an INT64 hold out the same users."""
-        texts = ['{"number": 7}', '{"number": 7.0}', '{"number": "7"}']
-        people = {Member("u1", attributes=text).known_by("number") for text in texts}
-
-        assert people == {"7"}
 
     @pytest.mark.parametrize(
         "texts",
@@ -111,12 +80,6 @@ class TestPersons:
         """Google takes these for one person: where one is held out, all are."""
         assert len({coarsest(text) for text in texts}) == 1
         assert len({hashed_email(text) for text in texts}) == 1
-
-    @pytest.mark.parametrize(
-        "text", ["ana.b+c@x.example", "ana@gmail.com.example", "7"]
-    )
-    def test_all_others_stay_in_the_group_that_they_were_drawn_into(self, text):
-        assert coarsest(text) == known_as(text) == text
 
     def test_a_person_of_several_ids_is_in_one_group_with_all_of_them(
         self, deployment, tmp_path
@@ -172,51 +135,6 @@ class TestPersons:
 
         assert refusal(deployment).field == "control_by"
         assert send(deployment, control="0%")["held_out"] == 0
-
-
-@pytest.mark.parametrize("name", ["eligible", "chosen_anew", "audience_people"])
-def test_an_audience_may_have_the_name_of_a_statement(deployment, tmp_path, name):
-    """Its file stands for the statement in no other audience of the use case."""
-    sql = "SELECT user_id FROM publication WHERE user_id = 'u001'"
-    (tmp_path / f"{name}.sql").write_text(sql)
-    for _ in range(2):
-        done = send(deployment, tmp_path, destination="bucket", control="0%")
-
-    assert done["members"] == 100
-
-
-@pytest.mark.parametrize("published", ["u199", "u001"])
-def test_who_is_held_out_between_two_tries_is_not_in_the_second(
-    deployment, crm, published
-):
-    """Another audience of the group has drawn them meanwhile, or while the delivery
-    waited; also if a later prediction of the date left them out."""
-    held_out = {"use_case": "ga4_value", "audience": "other", "as_of": MONDAY}
-    held_out |= {"probability": 0.5, "is_control": True, "control_group": "all"}
-    best = {"top": 10, "control": "0%", "control_group": "all"}
-    tried = []
-
-    class Busy(Receiver):
-        def take(self, method, path, headers, body):
-            tried.append({user["id"] for user in json.loads(body)["users"]})
-            if len(tried) == 1:
-                deployment.append(AUDIENCE_MEMBERS, {**held_out, "user_id": "u198"})
-            if len(tried) < 3:
-                return 503, {}, {}
-            return super().take(method, path, headers, body)
-
-    with Playing(always=(403, {}, {})) as closed, Busy() as receiver:
-        send(deployment, crm(closed), **best)
-        publish(deployment.warehouse, MONDAY, {published: 0.5})
-        deployment.append(AUDIENCE_MEMBERS, {**held_out, "user_id": "u199"})
-        folder = crm(receiver)
-        shown = act(deployment, run.preview, winback(folder, **best))
-        done = send(deployment, folder, **best)
-
-    assert shown["treated"] == len(tried[0]) == 9
-    assert "u198" in tried[0]
-    assert not {"u198", "u199"} & tried[-1]
-    assert done["tallies"]["add"]["rejected"] == {MAYBE_ARRIVED: 2}
 
 
 KEY_OF_ZEROS = bytes(32)
@@ -339,38 +257,6 @@ class TestByMoney:
 
 
 class TestPlan:
-    def test_a_plan_is_stored_with_the_members_as_it_was_shown(self, shop):
-        """With what each tenth of the users may bring, at its cost."""
-        shown = preview(shop, **MONEY)
-        send(shop, **MONEY)
-        send(shop, **MONEY)
-        [stored] = shop.rows("SELECT * FROM ma_audience_plans")
-        first = shown["deciles"][0]
-
-        assert stored["as_of"] == MONDAY
-        assert stored["deciles"] == shown["deciles"]
-        assert stored["power"] == shown["power"]
-        assert (first["users"], first["cost"], first["value"]) == (20, 38, 3_810)
-        assert first["pays_from"] == pytest.approx(38 / (0.5 * 3_810))
-
-    def test_deciles_have_the_best_users_first(self, deployment):
-        """Users of one score are divided. Contacting pays from the uplift of its cost:
-        never in the last decile, of whom nothing is expected."""
-        chances = (0.4, 0.3, 0.2, 0.1)
-        worth = (40.0, 10.0, 30.0, 0.0)
-        users = {f"u{n:03}": chances[n // 5] for n in range(20)}
-        values = {f"u{n:03}": worth[n // 5] for n in range(20)}
-        publish(deployment.warehouse, MONDAY, users, values=values)
-        deciles = preview(deployment, cost_per_contact=0.5, margin=0.4)["deciles"]
-        third = deciles[2]
-
-        assert [decile["users"] for decile in deciles] == [2] * 10
-        assert third["conversions"] == pytest.approx(0.4 + 0.3)
-        assert third["value"] == pytest.approx(40 + 10)
-        assert third["pays_from"] == pytest.approx(0.5 * 2 / (0.4 * 50))
-        assert sum(decile["conversions"] for decile in deciles) == pytest.approx(5)
-        assert deciles[-1]["pays_from"] is None
-
     @pytest.mark.parametrize("users", [1, 9, 37])
     def test_tenths_are_equal_parts_whatever_the_scores(self, deployment, users):
         """Users of one score are divided; fewer than ten users are one each."""
@@ -388,14 +274,6 @@ class TestPlan:
         ]
         for decile, part in zip(deciles, parts, strict=False):
             assert decile["conversions"] == pytest.approx(part.sum())
-
-    def test_without_a_cost_or_amounts_no_uplift_pays(self, deployment, shop):
-        free = preview(shop, margin=0.4)["deciles"][0]
-        publish(deployment.warehouse, MONDAY, PROBABILITIES)
-        bare = preview(deployment, cost_per_contact=0.5, margin=0.4)["deciles"][0]
-
-        assert (free["cost"], free["pays_from"]) == (None, None)
-        assert (bare["cost"], bare["value"], bare["pays_from"]) == (10, None, None)
 
     def test_by_a_threshold_who_reaches_it_now_is_a_new_member(self, deployment):
         lower = {user: chance * 0.8 for user, chance in PROBABILITIES.items()}

@@ -9,8 +9,8 @@ import pytest
 
 from local.receiver import Receiver
 from propensity import usecases
-from propensity.audience import declared, receivers
-from propensity.errors import RequestError, UseCaseError
+from propensity.audience import declared
+from propensity.errors import UseCaseError
 from tests.propensity.audience.conftest import members_of, send
 
 USE_CASE = usecases.load("ga4_purchase")
@@ -106,25 +106,6 @@ class TestFile:
         assert declared.load_audience(USE_CASE, "winback").declared.who == "away"
         with pytest.raises(UseCaseError, match='who is "away".* no column presence'):
             declared.load_audience(churn, "winback")
-
-    def test_a_missing_file_is_said_to_be_missing(self, folder):
-        (folder / "upsell.toml").touch()
-
-        with pytest.raises(RequestError, match=r"'mailing'\. Create .*mailing.toml"):
-            declared.load_audience(USE_CASE, "mailing")
-        with pytest.raises(RequestError, match="Did you mean 'upsell'"):
-            declared.load_audience(USE_CASE, "upsel")
-
-
-def test_secrets_are_those_that_destinations_entries_name(folder):
-    """Not those that a comment names."""
-    file = folder / "destinations" / "crm.toml"
-    file.parent.mkdir()
-    file.write_text("# ${OLD}\n[headers]\nX = 'Bearer ${NEW}'\n")
-    assert receivers.secrets_of(USE_CASE) == ["NEW"]
-    file.write_text("url = ${URL}")
-    with pytest.raises(UseCaseError, match="destinations/crm.toml: .* not TOML"):
-        receivers.secrets_of(USE_CASE)
 
 
 class TestStatement:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from datetime import timedelta
 from decimal import Decimal
@@ -14,8 +13,7 @@ import pytest
 from commands.cli import main
 from local.receiver import Receiver
 from offline import forget, receivers, stopping
-from propensity.audience import declared, requests, run
-from propensity.audience.destinations import kinds
+from propensity.audience import declared, run
 from propensity.audience.stopping import listed
 from propensity.cli.answers import Exit
 from propensity.errors import (
@@ -24,7 +22,6 @@ from propensity.errors import (
 )
 from propensity.registry.deployment import open_deployment
 from propensity.settings import Settings
-from propensity.tables.audiences import AUDIENCE_MEMBERS
 from tests.propensity.audience.conftest import (
     MONDAY,
     START,
@@ -102,39 +99,6 @@ def readings(deployment, monkeypatch) -> list[str]:
     return found
 
 
-def test_the_audiences_own_sql_runs_once_in_a_delivery(deployment, crm, readings):
-    """Also if somebody gets into the control group meanwhile, who has the address of
-    members: these are not sent any more."""
-    other = {"use_case": "ga4_value", "audience": "other", "as_of": MONDAY}
-    other |= {"user_id": "u1", "probability": 0.5, "is_control": True}
-
-    class Growing(Receiver):
-        def take(self, *request: Any) -> Any:
-            if not self.users:
-                held_out = {**other, "control_group": "winback"}
-                deployment.append(AUDIENCE_MEMBERS, held_out)
-                deployment.clock.advance(3_600)
-            return super().take(*request)
-
-    by_email = {"control": "0%", "control_by": "email"}
-    with Receiver() as receiver, Growing() as growing:
-        folder = crm(receiver, batch=1)
-        sql = "SELECT user_id, CONCAT(RIGHT(user_id, 1), '@x.example') AS email"
-        (folder / "winback.sql").write_text(f"{sql}\n{MARK}\nFROM publication")
-        send(deployment, folder, top=10, **by_email)
-        once = sum(MARK in sql for sql in readings)
-        send(deployment, folder, top=10, **by_email)
-        again = sum(MARK in sql for sql in readings)
-        next_week(deployment, {f"u{n}": n / 400 for n in range(1, 40)})
-        done = send(deployment, crm(growing, batch=1), top=20, **by_email)
-
-    held_out = {user for _, user in growing.users if user.endswith("1")}
-    assert (once, again) == (1, 2)
-    assert sum(MARK in sql for sql in readings) == 3
-    assert (held_out, len(growing.users)) == (set(), 18)
-    assert list(done["tallies"]["add"]["rejected"].values()) == [2]
-
-
 def test_members_are_those_of_one_choice(deployment, crm):
     """Of a statement that gives other rows each time, too: who is a member was drawn
     once, and who is sent is a member. Of the control group no further column is stored.
@@ -169,47 +133,6 @@ def test_a_receiver_that_does_not_answer_is_tried_eight_times(deployment, crm):
     assert deployment.clock.monotonic() - began == 7 + 900
 
 
-def test_a_large_request_has_several_rows_in_the_log(deployment, monkeypatch):
-    """BigQuery takes rows of 10 MB, and an id may have a thousand letters."""
-    monkeypatch.setattr(requests, "USERS_OF_A_ROW", 3)
-    delivery = send(deployment, top=10, control="0%")
-    rows = deployment.rows("SELECT request, recipients FROM ma_audience_requests")
-
-    assert delivery["tallies"]["add"]["accepted"] == 10
-    assert len({row["request"] for row in rows}) == 1
-    assert max(len(row["recipients"]) for row in rows) == 3
-    assert {row["status"] for row in ledger(deployment)} == {"accepted"}
-    assert send(deployment, top=10, control="0%")["tallies"]["add"]["sent"] == 0
-
-
-def test_a_request_that_waits_is_sent_as_it_was_logged(deployment, crm):
-    """With the users and the key that a receiver may know, which are as releases before
-    have written them. With a smaller batch its users are other requests, which are in
-    the log before they are sent, too."""
-    users = [f"u{number}" for number in range(190, 200)]
-    content = ["ga4_purchase", "winback", str(MONDAY), "add", "crm"]
-    with Playing(always=CLOSED) as receiver:
-        folder = crm(receiver)
-        send(deployment, folder, **BEST)
-        [(_, _, headers, _)] = receiver.heard
-        key = headers["Idempotency-Key"]
-        form = kinds.opened(winback(folder), deployment, {}.__getitem__).form
-        hashed = hashlib.sha256(json.dumps([*content, form, users]).encode())
-        send(deployment, folder, **BEST)
-        smaller = crm(receiver, batch=4)
-        receiver.always = None
-        delivery = send(deployment, smaller, **BEST)
-
-    keys = [headers["Idempotency-Key"] for _, _, headers, _ in receiver.heard]
-    rows = deployment.rows("SELECT request, status FROM ma_audience_requests")
-    assert {*keys} == {row["request"] for row in rows if row["status"] == "pending"}
-    assert key == hashed.hexdigest()[:32]
-    assert keys[:2] == [key, key]
-    assert len({*keys[2:]} - {key}) == 3
-    assert delivery["tallies"]["add"]["accepted"] == 10
-    assert delivery["pending"] == 0
-
-
 class TestRefused:
     """Requests that a receiver refuses for some of their users."""
 
@@ -234,15 +157,6 @@ class TestRefused:
         assert {rows[user] for user in bad} == {"status 422"}
         # Two requests for each of five halvings, and one for the batch.
         assert receiver.requests <= 1 + 2 * 5 * len(bad)
-
-    def test_ten_in_a_row_stop_a_delivery_that_began_well(self, deployment, crm):
-        """The receiver may have changed meanwhile."""
-        with Playing(None, always=(422, {}, {})) as receiver:
-            folder = crm(receiver, batch=1)
-            delivery = send(deployment, folder, top=30, control="0%")
-
-        assert "rejected 10 users" in delivery["failure"]
-        assert delivery["pending"] == 29
 
     def test_a_delivery_goes_on_with_others_where_users_are_at_fault(
         self, deployment, crm
@@ -294,20 +208,6 @@ def end(deployment, **how):
 class TestEnd:
     """Users of an audience whose file is gone, or is to go."""
 
-    def test_an_interrupted_ending_continues(self, deployment, crm, undeclared):
-        closed = (403, {}, {})
-        with Playing(None, None, None, None, always=closed) as receiver:
-            send(deployment, crm(receiver, remove=True, batch=4), **BEST)
-            [done] = end(deployment)
-            assert done.failure
-            deployment.clock.advance(86_400)
-            receiver.always = None
-            [done] = end(deployment)
-
-        assert done.accepted == 6
-        keys = [headers["Idempotency-Key"] for _, _, headers, _ in receiver.heard]
-        assert keys[4] in keys[5:]
-
     def test_a_person_records_a_removal(self, deployment, crm, undeclared):
         with Receiver() as receiver:
             send(deployment, crm(receiver), **BEST)
@@ -328,24 +228,6 @@ def log(deployment, *users, **row):
     key = {"use_case": "ga4_purchase", "audience": "winback", "as_of": MONDAY}
     row = {**key, "status": "pending", "recorded_at": START, **row}
     log_request(deployment.warehouse, *(users or ["u1"]), **row)
-
-
-@pytest.mark.parametrize(
-    ("facts", "known"),
-    [
-        # What was answered comes before what is pending, though that is newer.
-        ([{"status": "accepted"}, {}], ("accepted", None)),
-        # A late rejection takes nobody off whom the receiver has taken.
-        ([{"status": "accepted"}, {"status": "rejected"}], ("accepted", None)),
-        ([{"receipt": "r"}, {}], ("pending", "r")),
-    ],
-)
-def test_the_ledger_has_the_weightiest_of_what_is_known(deployment, facts, known):
-    for hour, fact in enumerate(facts):
-        log(deployment, **fact, recorded_at=START + timedelta(hours=hour))
-    [row] = ledger(deployment)
-
-    assert (row["status"], row["receipt"]) == known
 
 
 def test_a_receipt_is_asked_for_60_days(deployment, crm):

@@ -74,22 +74,3 @@ def test_a_preview_warns_of_another_control_group_of_its_users(
     (declare(CASES[0], "best") / CASES[0] / "audiences" / "best.sql").unlink()
     declare(CASES[0], "best", control_group="top")
     assert "may contact" not in warnings(deployment, CASES[0], "best")
-
-
-@pytest.mark.parametrize(
-    ("setting", "property_of"),
-    [("user_id", CASES[1]), ("user_pseudo_id", "shop_uk")],
-)
-def test_other_users_are_no_reason_to_warn(deployment, declare, setting, property_of):
-    """Of another column, or browsers of another property."""
-    own = declare(CASES[0], "best")
-    if property_of == "shop_uk":
-        own_use_cases.write_instance(own, "shop_uk", ga4_dataset="analytics_2")
-        declare("shop_uk", "top")
-    else:
-        text = f'like = "ga4_value"\n[parameters]\nuser_column = "{setting}"\n'
-        (own / "other").mkdir()
-        (own / "other" / "usecase.toml").write_text(text)
-        declare("other", "top")
-
-    assert "may contact" not in warnings(deployment, CASES[0], "best")

@@ -316,20 +316,6 @@ class TestPages:
         ):
             assert text.lower() in words(whole[file]).lower(), text
 
-    def test_the_first_line_is_of_all_audiences_of_a_control_group(self, deployment):
-        """Not of the first of them, and not the sum of theirs."""
-        rows = given(deployment, "programme")
-        for row in rows:
-            row["audiences"] = ["mailing", "winback"]
-        lift = one(deployment, "lift", revenue_difference=10.0)
-        files = pages({"lift": [lift], "programme": rows})
-
-        first = words(files["index.html"])
-        assert "Contacting 1,800 users brought 5,400 USD more than not" in first
-        assert "9,000 USD" not in first
-        audiences = words(files["audiences.html"])
-        assert "All audiences of control group winback (mailing, winback)" in audiences
-
     def test_a_sum_that_may_still_change_is_told_from_a_final_one(self, deployment):
         """On the tile, and wherever else a sum of contacting stands."""
         said = {}

@@ -12,10 +12,9 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from msgspec import structs
 
 from propensity import usecases
-from propensity.errors import SchemaError, SettingsError
+from propensity.errors import SettingsError
 from propensity.ga4.view import check_view, events_view
 from propensity.gcp.warehouse import Warehouse
 from propensity.tables.export_names import VIEW
@@ -83,15 +82,6 @@ class TestColumns:
         """Whatever field GA4 put it in; what is none of its type is null. Properties
         of the user are as they were when the event happened."""
         assert held[user] == [*SENT[user][1], f"of {user}"]
-
-
-def test_a_view_of_another_time_is_refused(warehouse):
-    use_case = structs.replace(SHOP, user_properties={"plan": "STRING"})
-    other = structs.replace(use_case, user_properties={"tier": "STRING"})
-
-    check_view(warehouse, use_case)
-    with pytest.raises(SchemaError, match="lacks property_tier.*Run deploy/setup.sh"):
-        check_view(warehouse, other)
 
 
 # Users who agreed to analytics and ads, or did not, or were not asked.

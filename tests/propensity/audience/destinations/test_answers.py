@@ -10,7 +10,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from propensity.audience.destinations.chat import body_for, post
-from propensity.audience.destinations.files import column
 from propensity.audience.destinations.forms import Codes, Form
 from propensity.audience.destinations.values import MADE, filled
 from propensity.errors import SettingsError
@@ -39,21 +38,6 @@ def test_any_answer_says_who_was_rejected_or_is_in_another_form(text):
         return
     assert {*sent.rejected} <= {"u1", "u2", "u3"}
     assert not any(" " in reason for reason in sent.rejected.values())
-
-
-def test_a_user_is_rejected_by_an_address_in_small_letters():
-    """With all users of that address: it is no stranger's."""
-    form = Form(rejected="errors", user="to", by="email", taken="n")
-    users = {form.name_of("Ana@X.example"): [["u1", "u2"]], "b@x.example": [["u3"]]}
-    answer = json.dumps({"errors": [{"to": "ana@x.example", "reason": "no"}], "n": 1})
-
-    sent = read(answer, form, users)
-    assert (sent.rejected, sent.unsure) == ({"u1": "no", "u2": "no"}, frozenset())
-    # Of an address in two entries, which one was taken is not known.
-    twice = {"ana@x.example": [["u1"], ["u2"]]}
-    assert read(
-        answer, Form(rejected="errors", user="to", by="email"), twice
-    ).unsure == {"u1", "u2"}
 
 
 @pytest.mark.parametrize(
@@ -150,39 +134,3 @@ def test_a_value_of_a_user_is_a_whole_text(before, after, name, value):
         # Braces that are written twice stand for braces.
         is_literal = before.endswith("{") and after.startswith("}")
         assert sent == {"text": value} or is_literal
-
-
-def test_a_template_is_filled_with_values():
-    text = "${TOKEN}/{audience}/{{ id }}"
-
-    assert filled([text, "{n}", 7], VALUES) == [
-        "a secret {as_of}/a audience/{ id }",
-        0.5,
-        7,
-    ]
-
-
-@pytest.mark.parametrize(
-    ("template", "said"),
-    [
-        ({"list": ["{first-name}"]}, "write the brace twice"),
-        ("a }", "write the brace twice"),
-        ({"user": {"{user_id}": "member"}}, "only values are filled in"),
-    ],
-)
-def test_a_brace_of_no_place_is_refused(template, said):
-    with pytest.raises(ValueError, match=said):
-        filled(template, VALUES)
-
-
-@pytest.mark.parametrize(
-    ("values", "written"),
-    [
-        ([1.5, None], [1.5, None]),
-        # NUMERIC has more digits than a whole number of Parquet; JSON may be anything.
-        ([10**30, 1], ["1" + "0" * 30, "1"]),
-        ([{"a": 1}, "x"], ['{"a": 1}', '"x"']),
-    ],
-)
-def test_a_file_takes_values_of_any_column(values, written):
-    assert column(values).to_pylist() == written

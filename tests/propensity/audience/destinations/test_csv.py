@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import subprocess
 import zipfile
 from collections.abc import Iterator
@@ -16,7 +15,6 @@ from xml.etree import ElementTree
 import pytest
 
 from commands.cli import main
-from offline import forget
 from propensity.audience import declared, run
 from propensity.audience.destinations import files
 from propensity.audience.destinations.files import CsvFiles, workbook_of_members
@@ -171,16 +169,6 @@ def test_the_list_leaves_out_who_may_not_be_contacted_any_more(
     assert ids(list_of(capsysbinary)) == users[3:]
 
 
-def test_a_forgotten_user_is_in_no_list(deployment, folder, capsysbinary):
-    send(deployment)
-    first, *others = list_of(capsysbinary)
-    report = forget.run(deployment.settings, [first["user_id"]])
-
-    assert report["left"] == 0
-    assert ids_of(file_of(deployment)) == ids(others)
-    assert ids(list_of(capsysbinary)) == ids(others)
-
-
 def test_a_workbook_keeps_ids_and_formulas_as_texts(deployment, folder, capsysbinary):
     """Of the number 1035595905.1742250600 Excel keeps fifteen digits."""
     send(deployment)
@@ -275,20 +263,6 @@ def test_the_steps_of_the_page_give_a_list(deployment, page, capfdbinary):
     assert deployment.artifacts.read(name).data.decode("utf-8-sig") == printed["list"]
 
 
-def test_the_pages_audience_is_in_the_deployments_folder(tmp_path):
-    """Not in the checkout, nor in the state that the shell has named before: no command
-    of the deployment would find it."""
-    [script] = blocks(PAGE, "bash")
-    shell = {
-        **os.environ,
-        "PROPENSITY_DEPLOYMENT": str(tmp_path / "shop" / "production.env"),
-        "PROPENSITY_USE_CASES": str(tmp_path / "state"),
-    }
-    subprocess.run(["bash", "-ec", script], check=True, env=shell)
-
-    assert (tmp_path / "shop/usecases/ga4_purchase/audiences/winback.toml").is_file()
-
-
 def test_from_ga4_to_a_mail_service(deployment, page, addresses, capfdbinary):
     """A list with the e-mail addresses of those who agreed to mail."""
     (page / "mailing.toml").write_text(MAILING)
@@ -302,41 +276,3 @@ def test_from_ga4_to_a_mail_service(deployment, page, addresses, capfdbinary):
     treated = members_of(deployment, is_control=False)
     assert listed == {addresses[user] for user in treated}
     assert len(treated) > 60
-
-
-@pytest.mark.parametrize(
-    ("user_column", "sent", "words"),
-    [
-        ("user_pseudo_id", "user_id", "crm gets nothing but their ids"),
-        ("user_pseudo_id", "email", "[]"),
-        ("user_id", "user_id", "[]"),
-    ],
-)
-def test_a_preview_warns_of_browsers_that_go_to_people(
-    page, capsys, user_column, sent, words
-):
-    """A CRM knows none of the ids of cookies."""
-    os.environ["PROPENSITY_USER_COLUMN"] = user_column
-    (page / "winback.toml").write_text('destination = "crm"\ntop = 10\n')
-    sql = "SELECT user_id, 'a@x.example' AS email FROM publication"
-    (page / "winback.sql").write_text(sql)
-    (page / "destinations" / "crm.toml").write_text(
-        'kind = "http"\nname = "crm"\nurl = "https://x.example.com"\n'
-        f'[user]\nid = "{{{sent}}}"\n'
-    )
-    command("preview", "winback", "--json")
-
-    assert words in str(json.loads(capsys.readouterr().out)["warnings"])
-
-
-def test_a_preview_says_that_a_model_cannot_rank(deployment, page, capsys):
-    """ "The best 500" of customers who are all alike are a draw."""
-    alike = {f"u{n:03}": 0.003 + n / 1e7 for n in range(USERS)}
-    publish(deployment.warehouse, MONDAY, alike)
-    (page / "winback.toml").write_text('destination = "csv"\ntop = 100\n')
-    command("preview", "winback")
-
-    shown = capsys.readouterr().out
-    assert "can't rank these: 0.30% of the members" in shown
-    assert "and 0.30% of the 100 others who may be members" in shown
-    assert "This audience can't prove an effect of +100%" in shown

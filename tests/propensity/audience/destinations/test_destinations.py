@@ -162,17 +162,6 @@ class TestHttp:
         assert secret not in raised.value.message
         assert read(file).name == "crm"
 
-    @pytest.mark.parametrize("secret", ["two\nlines", "T\u20acKEN"])
-    def test_an_http_destination_names_a_wrong_secret(self, read, monkeypatch, secret):
-        """The receiver is not said to have failed."""
-        monkeypatch.setitem(VARIABLES, "CRM_TOKEN", secret)
-        with pytest.raises(UseCaseError) as raised:
-            read(HTTP.format(url="https://crm.example.com"))
-
-        assert "headers.Authorization contains" in raised.value.message
-        assert "the secret CRM_TOKEN: add its value again" in raised.value.message
-        assert secret not in raised.value.message
-
     @pytest.mark.parametrize(
         ("changed", "message"),
         [
@@ -393,32 +382,6 @@ def hear(url: str) -> Answer:
 
 def sized(body: bytes, size: int, headers: bytes = b"") -> bytes:
     return OK + headers + b"Content-Length: %d\r\n\r\n" % size + body
-
-
-@pytest.fixture
-def hurried(monkeypatch):
-    monkeypatch.setattr(answers, "STATUS_S", 0.5)
-    monkeypatch.setattr(answers, "TEXT_S", 0.5)
-
-
-@pytest.mark.usefixtures("hurried")
-@pytest.mark.parametrize(
-    "parts", [(OK + b"X: ", b"x"), (b"HTTP/1.1 100 Continue\r\n\r\n",)]
-)
-def test_an_answer_whose_status_never_comes_is_none(parts):
-    """The time is for all of it, and not for each byte."""
-    with (
-        receiver(*parts, pause_s=0.05, times=60) as url,
-        pytest.raises(requests.Timeout),
-    ):
-        hear(url)
-
-
-@pytest.mark.usefixtures("hurried")
-def test_an_answer_that_never_ends_has_no_text():
-    """What was taken must not be sent again."""
-    with receiver(OK + b"\r\n", b"1", pause_s=0.05, times=1_000) as url:
-        assert hear(url) == Answer(200)
 
 
 @pytest.mark.parametrize(

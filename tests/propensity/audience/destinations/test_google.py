@@ -20,7 +20,6 @@ from propensity.audience.destinations.destination import (
     Refused,
     Request,
     Sent,
-    Unanswered,
 )
 from propensity.audience.destinations.google import (
     ANALYTICS,
@@ -30,7 +29,6 @@ from propensity.audience.destinations.google import (
     hashed_phone,
 )
 from propensity.audience.members import Member
-from propensity.errors import AccessDenied, Unavailable
 from propensity.gcp import data_manager
 from propensity.gcp.data_manager import DataManager
 from tests.propensity.audience.conftest import (
@@ -260,10 +258,6 @@ def test_a_file_that_google_would_refuse_is_refused_at_once(changed):
         msgspec.convert(EVENTS | changed, GoogleFile)
 
 
-def test_analytics_sets_a_property_of_the_audience_s_name():
-    assert GoogleFile.entries({"name": "a"}, {}, "loyal")["property"] == "loyal"
-
-
 @pytest.mark.parametrize(
     ("required", "use_case", "is_refused"),
     [
@@ -306,31 +300,6 @@ class TestRequests:
         with pytest.raises(Refused) as raised:
             opened(fake).send(request_of("u1"))
         assert str(raised.value) == f"status 400, {said}"
-
-    @pytest.mark.parametrize(
-        ("reason", "advice"),
-        [
-            ("PERMISSION_DENIED", "as an editor"),
-            # The account is an editor already.
-            ("ACCESS_TOKEN_SCOPE_INSUFFICIENT", "impersonate-service-account"),
-        ],
-    )
-    def test_requests_of_another_login_say_what_to_do(self, fake, reason, advice):
-        fake.take = lambda *_: error(403, "PERMISSION_DENIED", reason)
-
-        with pytest.raises(AccessDenied, match=advice):
-            opened(fake).send(request_of("u1"))
-
-    @pytest.mark.parametrize(
-        "answer", [(200, {}, {"requestId": []}), (500, {}, "a page"), None]
-    )
-    def test_requests_without_an_answer_that_can_be_read_may_be_sent_again(
-        self, fake, answer
-    ):
-        fake.take = lambda *_: answer
-
-        with pytest.raises((Unanswered, Unavailable)):
-            opened(fake).send(request_of("u1"))
 
 
 @pytest.fixture

@@ -87,21 +87,6 @@ def card(event: dict[str, Any] | bytes) -> dict[str, Any]:
 
 
 class TestCards:
-    @pytest.mark.parametrize(
-        ("event", "field"),
-        [
-            (transaction(V5=...), "V5"),
-            (truth(truth_time=...), "truth_time"),
-            (transaction(transaction_id=...), "transaction_id"),
-            # An event with next to nothing lacks its type.
-            ({"transaction_id": "t1"}, "event_type"),
-            # An event that could be either has to say what it is.
-            ({**transaction(), **truth()}, "event_type"),
-        ],
-    )
-    def test_cards_that_lack_a_field_are_refused(self, event, field):
-        assert refusal(event, catalogue=DEPLOYED) == ("missing_field", field)
-
     def test_cards_are_identified_by_a_text_or_a_whole_number(self):
         for literal in ("-7", str(2**53 - 1)):
             stored = card(written(transaction(), transaction_id=literal))
