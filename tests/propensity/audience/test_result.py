@@ -13,6 +13,8 @@ from propensity.audience.programme import (
     programmes,
 )
 from propensity.audience.result import (
+    by_week,
+    newest,
     result,
     sentence,
 )
@@ -58,6 +60,22 @@ def test_a_margin_turns_the_sum_into_a_profit_with_its_interval():
 )
 def test_the_sentence_says_why_there_is_no_sum_or_no_interval(changed, said):
     assert said in sentence(result(row(**changed)), "USD")
+
+
+def test_the_newest_sum_is_shown_with_the_verdict_of_final_outcomes():
+    """The headline, the weekly report and the chart have one sum."""
+    later = row(week=date(2026, 6, 10), status="provisional", verdict="open")
+    before = row(week=date(2026, 5, 27), verdict="harms")
+    shown = newest([later, row(verdict="helps"), before])
+
+    assert (shown["week"], shown["verdict"]) == (date(2026, 6, 10), "helps")
+    assert "; provisional)" in sentence(result(shown), "USD")
+    assert newest([later])["verdict"] == "open"
+    found = [
+        (each.week.day, each.verdict.code) for each in by_week([later, row(), before])
+    ]
+    assert found == [(27, "harms"), (3, "open"), (10, "open")]
+    assert by_week([later, before])[-1].verdict.code == "harms"
 
 
 def programme_row(week, *, period="all", brought=900.0):

@@ -17,8 +17,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from propensity import usecases
+from propensity.errors import SchemaError
 from propensity.models.encoding import to_frame
-from propensity.registry.serving import Champions, ServingState
+from propensity.registry.records import recorded
+from propensity.registry.serving import Champions, ServingState, loaded
 from propensity.registry.versions import pickled
 from propensity.tables.models import TRAINING_METADATA
 from tests.propensity.registry.versions import promote
@@ -90,6 +92,25 @@ async def after_a_while(clock: ManualClock, champions: Champions) -> ServingStat
     async with asyncio.timeout(60):
         await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()})
     return await champions.state(USE_CASE)
+
+
+@pytest.mark.parametrize(
+    ("changed", "name"),
+    [
+        ({"features": {**FEATURES, "bet_count": "category"}}, "bet_count"),
+        ({"parameters": {"days": 3}}, "days None, which is 3 today"),
+    ],
+)
+def test_a_model_of_other_features_would_score_nonsense(deployment, changed, name):
+    """It is refused, and what has changed is named; features are in any order."""
+    row = recorded(deployment.warehouse, USE_CASE.name, publish(deployment))
+    turned = structs.replace(USE_CASE, features=dict(reversed(FEATURES.items())))
+    serving = loaded(deployment.registry, turned, row, settings=deployment.settings)
+    assert serving.scorer.probabilities(PLAYERS).round().tolist() == [0, 0, 1, 1]
+
+    other = structs.replace(USE_CASE, **changed)
+    with pytest.raises(SchemaError, match=name):
+        loaded(deployment.registry, other, row, settings=deployment.settings)
 
 
 async def test_champions_follow_the_pointer_behind_the_answers(
