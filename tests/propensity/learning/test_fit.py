@@ -17,7 +17,10 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from propensity.errors import NotEnoughData
+from propensity.errors import NotEnoughData, SchemaError
+from propensity.learning.candidates import (
+    check_preprocessor,
+)
 from propensity.measures import metrics
 from propensity.measures.metric_intervals import interval, of_rows
 from propensity.registry.versions import pickled
@@ -172,3 +175,22 @@ def test_a_training_that_lacks_snapshots_rows_or_conversions_counts_them():
     assert "900 rows to train" in too_few(rows, minimum_training_rows=901)
     message = too_few(moments, minimum_conversions=90)
     assert re.search(" of the 1500 rows to choose on .* 90 are", message)
+
+
+class TestPreprocessor:
+    @pytest.mark.parametrize(
+        ("wrong", "message"),
+        [
+            (StandardScaler(), "ColumnTransformer"),
+            (own(), "handle_unknown"),
+            (
+                ColumnTransformer(
+                    [("x", SimpleImputer(), ["spend"])], remainder="passthrough"
+                ),
+                "encode every category",
+            ),
+        ],
+    )
+    def test_a_preprocessor_is_refused_at_the_upload(self, wrong, message):
+        with pytest.raises(SchemaError, match=message):
+            check_preprocessor(wrong, SHOP.features)
