@@ -128,6 +128,18 @@ def test_a_table_that_knows_the_outcome_says_so_first():
     assert "times the average" not in page[: page.index("<main>")]
 
 
+def test_a_column_far_above_all_others_is_named():
+    """It may be known in time, so it stays."""
+    frame = customers()
+    random = np.random.default_rng(3)
+    is_churn = frame["churned"] == "yes"
+    later = np.where(is_churn, 0.0, 2.2) + random.normal(0, 0.8, len(frame))
+    look = try_table(frame.assign(later=later), **QUICK)
+
+    assert not look.leaks
+    assert "none found; but later alone ranks at 0.9" in look.lines[2]
+
+
 def test_a_wrong_value_is_refused_with_its_row():
     """In one line, with what to do."""
     for column, row, value, problem in (
