@@ -19,21 +19,6 @@ SELECT user_id AS User_ID, CONCAT(user_id, '@example.com') AS address, 7 AS poin
 FROM ma_predictions_history
 WHERE as_of = @as_of AND user_id LIKE '%0';
 """
-TYPED = """
-SELECT
-  user_id, NUMERIC '19.99' AS spent, NUMERIC '20' AS points,
-  [NUMERIC '1.50'] AS each, JSON '{"a": [1.0]}' AS more,
-  JSON '"x"' AS word
-FROM ma_predictions_history
-WHERE as_of = @as_of
-"""
-TYPES = {
-    "spent": 19.99,
-    "points": 20,
-    "each": [1.5],
-    "more": {"a": [1]},
-    "word": "x",
-}
 # Also a user whose probability is too low for a member.
 TWICE = """
 SELECT user_id, n FROM ma_predictions_history, UNNEST([1, 2]) AS n
@@ -152,17 +137,3 @@ class TestStatement:
         assert "\n" not in raised.value.message
         assert receiver.requests == 0
         assert deployment.rows("SELECT * FROM ma_audience_members") == []
-
-    def test_a_statement_s_numbers_stay_what_they_are(self, deployment, crm, tmp_path):
-        """Neither NUMERIC nor JSON is sent as a text."""
-        (tmp_path / "winback.sql").write_text(TYPED)
-        places = "".join(f'{name} = "{{{name}}}"\n' for name in TYPES)
-        with Receiver() as receiver:
-            file = crm(receiver) / "destinations" / "crm.toml"
-            text = file.read_text().replace("[user]\n", f"[user]\n{places}")
-            file.write_text(text)
-            send(deployment, tmp_path, top=1, control="0%")
-
-        [user] = sent(receiver)
-        assert {name: user[name] for name in TYPES} == TYPES
-        assert json.dumps(user["points"]) == "20"

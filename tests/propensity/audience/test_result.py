@@ -7,7 +7,6 @@ from decimal import Decimal
 
 import pytest
 
-from local.ground.sandbox import opened
 from propensity.audience.programme import (
     programme_lines,
     programmes,
@@ -18,7 +17,6 @@ from propensity.audience.result import (
     result,
     sentence,
 )
-from propensity.statements import statement
 
 WEEK = date(2026, 6, 3)
 COST = Decimal("340.50")
@@ -110,34 +108,3 @@ def test_a_programme_says_what_it_brought_in_all_and_by_quarter():
     assert "About 40 more users" in buyers
     assert first.startswith("2026-Q1: Contacting 600 users brought 900 EUR more")
     assert "the amount may be chance" in second
-
-
-def test_a_user_counts_once_at_the_first_date_of_whatever_lists_there_are():
-    """Also of lists that are in no table of a deployment. With the cost of all contacts
-    of that date, unless one is not known."""
-    rows = [
-        ("a", date(2026, 3, 2), "u1", "0.10"),
-        ("b", date(2026, 3, 2), "u1", "0.20"),
-        ("b", date(2026, 3, 9), "u1", "0.30"),
-        ("a", date(2026, 3, 9), "u2", "0.10"),
-        ("b", date(2026, 3, 9), "u2", "NULL"),
-        ("b", date(2026, 2, 23), "u3", "0.10"),
-        ("a", date(2026, 3, 2), "u3", "0.10"),
-    ]
-    texts = [
-        f"STRUCT('lists' AS scope, 'all' AS name, '{audience}' AS audience, "
-        f"DATE '{day}' AS as_of, '{user}' AS user_id, FALSE AS is_control, "
-        f"0.5 AS probability, CAST({cost} AS NUMERIC) AS cost, 0.4 AS margin)"
-        for audience, day, user, cost in rows
-    ]
-    sql = f"WITH memberships AS (SELECT * FROM UNNEST([{', '.join(texts)}])),\n"
-    sql += statement("first_memberships")
-    sql += "SELECT user_id, as_of, cost FROM entries ORDER BY user_id"
-    with opened() as sandbox:
-        days = [date(2026, 3, 2), date(2026, 3, 9)]
-        found = sandbox.table(sql, {"as_ofs": days}).to_pylist()
-
-    assert [tuple(row.values()) for row in found] == [
-        ("u1", date(2026, 3, 2), Decimal("0.3")),
-        ("u2", date(2026, 3, 9), None),
-    ]

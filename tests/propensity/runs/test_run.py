@@ -132,6 +132,32 @@ def test_requests_are_posts_of_a_size(function):
 
 
 class TestLine:
+    def test_a_run_logs_one_line(self, function):
+        """With what was asked, what is plain in the answer, and what it cost."""
+        function.body = lambda run: {"model_version": 1, "users": 3, "weeks": [{}]}
+        headers = {"traceparent": f"00-{'4bf92f35' * 4}-00f067aa0ba902b7-01"}
+        headers["X-CloudScheduler-ScheduleTime"] = "2026-03-02T17:00:00Z"
+        function.post({"as_of": "2026-03-02"}, headers=headers)
+        [line] = function.lines()
+
+        assert line.pop("logging.googleapis.com/trace").endswith("4bf92f35" * 4)
+        assert line.pop("seconds") >= 0
+        assert line == {
+            "severity": "INFO",
+            "message": "ok",
+            "due": "2026-03-02T17:00:00Z",
+            "waited_s": None,
+            "function": "tested",
+            "use_case": "ga4_purchase",
+            "as_of": "2026-03-02",
+            "model_version": 1,
+            "users": 3,
+            "repeated": False,
+            "bytes_billed": 0,
+            "outcome": "ok",
+            "status": 200,
+        }
+
     def test_the_line_says_for_how_long_a_call_has_been_due(self, function):
         """Not of a call by hand, whose schedule is years away."""
         for due in (

@@ -214,18 +214,6 @@ def test_dates_that_are_known_in_advance_are_features():
     assert look.card.metrics.roc_auc > left_out.card.metrics.roc_auc + 0.05
 
 
-def test_a_table_with_nothing_in_it_is_told_so():
-    """It is not said that the best 10% have 1.3 times the average."""
-    frame = customers(75)
-    is_churn = np.random.default_rng(1).random(len(frame)) < 0.2
-    look = try_table(frame.assign(churned=np.where(is_churn, "yes", "no")), **QUICK)
-
-    assert look.tells_nothing
-    assert look.lines[3].startswith("Model    neither the model nor ")
-    assert look.lines[4].startswith("Use      Make no list")
-    assert 'class="verdict good"' not in look.page()
-
-
 def of_leads(seed: int, rows: int = 304) -> pd.DataFrame:
     """Leads of which a few columns tell a little."""
     random = np.random.default_rng(seed)
