@@ -178,6 +178,9 @@ def _rewrite_text(node: Any) -> None:
             node.set("expression", exp.Literal.string(BLANKS))
         case exp.JSONExtractScalar() | exp.JSONExtract():
             node.set("this", macro("valid_json", node.this))
+        case exp.JSONFormat() if not node.args.get("to_json"):
+            null = exp.Literal.string("null")
+            node.replace(exp.Coalesce(this=node.copy(), expressions=[null]))
         case exp.Format():
             if not node.this.is_string or not PRINTED.fullmatch(node.this.name):
                 raise Untranslated(f"FORMAT({node.this.sql()}, …)")

@@ -62,6 +62,16 @@ class Sandbox:
             self.warehouse.client, source, sources.table_of(source, list(rows))
         )
 
+    def rows_of(self, table: str) -> pa.Table:
+        """Return all rows of a table or view, by its name in statements."""
+        settings = self.warehouse.settings
+        dataset = "" if "." in table else f"{settings.dataset}."
+        name = f"{settings.project}.{dataset}{table}"
+        client = self.warehouse.client
+        view = client.get_table(name).view_query
+        rows = client.query_and_wait(view) if view else client.list_rows(name)
+        return rows.to_arrow()
+
     def table(self, sql: str, parameters: Mapping[str, object]) -> pa.Table:
         """
         Run a statement.

@@ -4,7 +4,7 @@ Check a use case: report the faults of its folder, and where they are.
 Its files are read first, and its statements by Google's own analyzer. Then the leak
 test runs on tables in this process: features as of a day, on all events and on events
 before that day, are the same rows; so are labels, on all events and on those before the
-horizon's end.
+horizon's end. Google's own evaluator has the same rows of the same tables.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 import pandas as pd
 
-from offline.usecases import googlesql, made_up
+from offline.usecases import evaluator, googlesql, made_up
 from propensity import statements, usecases
 from propensity.errors import PropensityError, UseCaseError
 from propensity.ga4.view import GA_EVENTS, columns_of_values
@@ -34,6 +34,8 @@ from propensity.timeframe import midnight
 from propensity.usecases import NUMBER, UseCase, declaration
 
 AS_OF = date(2026, 3, 2)
+# The evaluator takes a second for these, and ten for all.
+JUDGED = made_up.USERS[:6]
 _UNKNOWN_COUNT = re.compile(r"(Unrecognized name: |Name )(\w+\.)*n_\w+")
 # A moment of a source that is known ahead, as the end of a contract is, may be later.
 LEAKS = (
@@ -93,7 +95,10 @@ def check_use_case(
     made = made_up.events(use_case, AS_OF)
     with step("running features and labels on generated events"), sandbox() as opened:
         try:
-            return Report(name, list(_leaks(use_case, opened, made)))
+            problems = list(_leaks(use_case, opened, made))
+            if not problems:
+                problems = list(_judged(use_case, opened, made))
+            return Report(name, problems)
         except NotRun as error:
             return Report(name, [], f"leakage: {error.message}")
 
@@ -324,6 +329,47 @@ def _leaks(
             yield (
                 f"{file} sees an event after its horizon; end before as_of plus "
                 "@horizon_days"
+            )
+
+
+def _judged(
+    use_case: UseCase, sandbox: Any, made: Sequence[Mapping[str, Any]]
+) -> Iterator[str]:
+    """Yield statements of which Google's evaluator has other rows, of a few users."""
+    _load(use_case, sandbox, [row for row in made if row["user_id"] in JUDGED], None)
+    window = use_case.window(sandbox.warehouse.settings, [AS_OF])
+    relations = _relations(use_case)
+    tables = dict[str, Any]()
+    types = dict[str, googlesql.Columns]()
+    for name in ("features", "keys", "labels", "days", "converter_amounts"):
+        if not use_case.has_statement(name):
+            continue
+        sql = use_case.statement(name)
+        for table in googlesql.tables_of(sql).difference(tables):
+            rows = sandbox.rows_of(table)
+            types[table] = {
+                column: kind
+                for column, kind in relations[table].items()
+                if column in rows.column_names
+            }
+            tables[table] = rows.select(list(types[table]))
+        given = {
+            key: (type_of_parameter(key, value), value)
+            for key, value in window.items()
+            if f"@{key}" in sql
+        }
+        try:
+            expected = evaluator.rows_of(sql, tables, types, given)
+        except evaluator.NotJudged:
+            continue
+        except googlesql.Refused as error:
+            yield f"{use_case.name}/{name}.sql fails in BigQuery: {error}"
+            continue
+        found = evaluator.difference(sandbox.table(sql, window), expected)
+        if found:
+            yield (
+                f"{use_case.name}/{name}.sql returns other rows in BigQuery than on "
+                f"this machine: {found}"
             )
 
 

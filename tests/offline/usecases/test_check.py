@@ -62,6 +62,17 @@ class TestCheck:
         assert any(words.format(line=line) in problem for problem in problems), problems
         assert all(problem.startswith(f"{NAME}/") for problem in problems)
 
+    def test_a_check_says_the_first_row_that_google_has_otherwise(self, edit, checked):
+        """Two STRUCTs of other names are the same there, and not on this machine."""
+        same = "SUM(IF(STRUCT(1 AS a) = STRUCT(1 AS b), d.add_to_carts, 0))"
+        edit("features.sql", "SUM(d.add_to_carts)", same)
+        [problem] = checked().problems
+
+        start = f"{NAME}/features.sql returns other rows in BigQuery than on this machi"
+        assert problem.startswith(start)
+        assert "user_id" in problem
+        assert "Google (" in problem
+
 
 def test_a_count_that_the_digest_lacks_is_answered_with_those_that_it_has():
     for error in ("Unrecognized name: n_shares", "Name d.n_view_item not found"):
