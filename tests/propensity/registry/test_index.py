@@ -4,6 +4,8 @@ The prediction index, specified: whatever rows are written, it gives them back.
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import tempfile
 from datetime import date, timedelta
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from propensity.errors import SchemaError
+from propensity.errors import ArtifactError, SchemaError
 from propensity.registry import index
 from propensity.registry.index import Index
 
@@ -102,3 +104,22 @@ class TestIndex:
 
         with pytest.raises(SchemaError, match="twice"):
             written(tmp_path, ana, many(1_000), ana)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            "UPDATE about SET key = 'a text'",
+            "UPDATE predictions SET probability = 'a text'",
+        ],
+    )
+    def test_the_index_of_another_form_is_refused(self, tmp_path, change):
+        """Or that is cut short: lookups read the table then."""
+        path = written(tmp_path, {"ana": (0.5, 1, DAY, 1, None, None)})
+        with contextlib.closing(sqlite3.connect(path)) as database:
+            database.executescript(change)
+
+        with pytest.raises(ArtifactError):
+            Index(path).find("ana")
+        path.write_bytes(path.read_bytes()[:4_096])
+        with pytest.raises(ArtifactError):
+            Index(path)

@@ -157,3 +157,15 @@ async def test_champions_go_on_where_a_new_one_cannot_be_loaded(
     assert capsys.readouterr().err.count(why) == 2
     deployment.artifacts.overwrite(name, right)
     assert (await after_a_while(clock, champions)).champion.version == 1
+
+
+async def test_champions_are_those_promoted_during_a_pause(
+    deployment, champions, clock
+):
+    """Also in an instance that nobody has called for an hour."""
+    promote_new(deployment)
+    await champions.state(USE_CASE)
+    promote_new(deployment)
+    clock.advance(60 * TTL_S)
+
+    assert (await champions.state(USE_CASE)).champion.version == 1

@@ -55,3 +55,16 @@ def test_a_roll_back_goes_one_further_back_each_time(registry, promoted):
     assert (once.version, once.previous, once.epoch) == (1, 0, len(promoted))
     assert (twice.version, twice.previous) == (0, None)
     assert promote(registry, 2).earlier == (0,)
+
+
+def test_a_pin_stays_until_it_is_taken_off(registry):
+    """A person may change what is pinned."""
+    promote(registry, 0)
+    pinned = promote(registry, 1, pinned=True)
+
+    assert (pinned.version, pinned.pinned, pinned.previous) == (1, True, 0)
+    assert promote(registry, 1, pinned=True) == pinned
+    assert promote(registry, 2).pinned
+    assert roll_back(registry).pinned
+    assert not registry.unpin(registry.champion()).pinned
+    assert not promote(registry, 3).pinned

@@ -16,6 +16,7 @@ from propensity import usecases
 from propensity.clock import SYSTEM
 from propensity.errors import (
     DigestNotAgreed,
+    DigestUnfinished,
     RunInProgress,
     Unavailable,
 )
@@ -299,6 +300,27 @@ def test_a_digest_that_was_lost_is_read_again(export):
     assert done["read"] == len(DAYS)
     assert done["to_read"].startswith("0 days")
     assert export.count("ga_user_days") == len(DAYS)
+
+
+def test_a_run_without_time_for_all_days_ends_and_the_next_one_goes_on(
+    export, monkeypatch
+):
+    """Before Cloud Run ends it; it says how far it is, and asks to be called again."""
+    monkeypatch.setattr(digest, "DAYS_AT_ONCE", 4)
+    run = run_of(export)
+    replace_days = digest.replace_days
+
+    def slow(*arguments: Any, **named: Any) -> None:
+        run.clock.advance(26 * 60)
+        replace_days(*arguments, **named)
+
+    monkeypatch.setattr(digest, "replace_days", slow)
+    with pytest.raises(DigestUnfinished, match="digested 8 of 11 days") as raised:
+        bring(run)
+    bring(run_of(export))
+
+    assert raised.value.retryable
+    assert digested(export) == set(DAYS)
 
 
 def in_digest(export: Deployment) -> set[str | None]:

@@ -18,6 +18,8 @@ import pytest
 from propensity import usecases
 from propensity.clock import SYSTEM
 from propensity.errors import (
+    AudienceStopped,
+    AudienceWaits,
     PropensityError,
     Unavailable,
 )
@@ -151,3 +153,11 @@ def test_ages_are_of_the_newest_run_of_each_kind_that_is_done(artifacts):
         "publication_age_days": 3,
         "evaluation_age_days": 7,
     }
+
+
+def test_audiences_that_stopped_for_a_person_have_run(artifacts):
+    """One alert is enough. A run that waits for ever is none."""
+    ran(artifacts, "audiences", 2, failure=AudienceStopped)
+    ran(artifacts, "audiences", 1, failure=AudienceWaits)
+
+    assert ages_of(artifacts, NAME, today=TODAY) == {"audience_age_days": 2}

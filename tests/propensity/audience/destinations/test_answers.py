@@ -40,6 +40,21 @@ def test_any_answer_says_who_was_rejected_or_is_in_another_form(text):
     assert not any(" " in reason for reason in sent.rejected.values())
 
 
+def test_a_user_is_rejected_by_an_address_in_small_letters():
+    """With all users of that address: it is no stranger's."""
+    form = Form(rejected="errors", user="to", by="email", taken="n")
+    users = {form.name_of("Ana@X.example"): [["u1", "u2"]], "b@x.example": [["u3"]]}
+    answer = json.dumps({"errors": [{"to": "ana@x.example", "reason": "no"}], "n": 1})
+
+    sent = read(answer, form, users)
+    assert (sent.rejected, sent.unsure) == ({"u1": "no", "u2": "no"}, frozenset())
+    # Of an address in two entries, which one was taken is not known.
+    twice = {"ana@x.example": [["u1"], ["u2"]]}
+    assert read(
+        answer, Form(rejected="errors", user="to", by="email"), twice
+    ).unsure == {"u1", "u2"}
+
+
 @pytest.mark.parametrize(
     ("names", "is_removal", "taken", "is_known"),
     [

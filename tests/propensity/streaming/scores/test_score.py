@@ -126,6 +126,24 @@ class TestScores:
             assert values == pytest.approx(expected, abs=1e-12)
         assert calls[:2] == [40, 40]
 
+    def test_scores_fail_for_the_request_that_breaks_the_model_alone(self):
+        """Steps of an uploaded preprocessor may raise anything, such as KeyError."""
+
+        class Fragile:
+            def probabilities(self, rows):
+                if 99 in rows["age"].to_pylist():
+                    raise KeyError(99)
+                return FIRST.scorer.probabilities(rows)
+
+        by = replace(FIRST, scorer=Fragile())
+        group = [player(1), player(2, age=99), player(3)]
+        first, second, third = scores_of(
+            [WaitingInstances(PLAYERS, by, [one]) for one in group]
+        )
+
+        assert isinstance(second, KeyError)
+        assert [first, third] == [[alone(player(1))], [alone(player(3))]]
+
     def test_scores_refuse_what_a_version_cannot_score(self):
         """Only the request that has it, such as a null that nothing fills; the field is
         named."""
