@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from datetime import date
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlglot
@@ -32,7 +31,6 @@ from propensity.statements import (
     statement,
 )
 from propensity.tables import every
-from propensity.tables.export import CONVERSIONS, USER_DAYS
 from tests.docs.pages import PAGES, blocks
 from tests.support.programs import statements_in
 
@@ -356,45 +354,6 @@ def test_a_documented_query_is_taken_by_googles_own_analyzer(relations, sql):
 def test_a_statement_that_the_analyzer_cannot_read_is_refused(relations):
     with pytest.raises(Refused, match="was not read"):
         columns("SELECT SEARCH(user_id, 'a') AS x FROM ma_publications", relations, {})
-
-
-def read_columns(node: Any) -> Iterator[tuple[str, str]]:
-    """Yield tables and their columns that a resolved statement reads."""
-    for field, value in node.ListFields():
-        if field.type != field.TYPE_MESSAGE:
-            continue
-        for one in value if field.is_repeated else [value]:
-            if one.DESCRIPTOR.name == "ResolvedTableScanProto":
-                for column in one.parent.column_list:
-                    yield one.table.name, column.name
-            yield from read_columns(one)
-
-
-@pytest.mark.parametrize("statement_name", ["features", "training_rows"])
-@pytest.mark.parametrize("name", ["ga4_purchase", "ga4_value"])
-def test_a_price_counts_the_columns_that_statements_read(
-    monkeypatch, name, statement_name
-):
-    """Those of the digest whole, as ``costs.width`` has them."""
-    options_of = googlesql.options_of
-
-    def pruning(parameters: Columns) -> Any:
-        options = options_of(parameters)
-        options.prune_unused_columns = True
-        return options
-
-    monkeypatch.setattr(googlesql, "options_of", pruning)
-    use_case = usecases.load(name)
-    sql = use_case.statement(statement_name)
-    given = {"maximum_rows": 5, **use_case.window(SETTINGS, [AS_OF])}
-    parameters = {
-        key: type_of_parameter(key, value) for key, value in given.items()
-    } | dict(parameters_of(sql))
-    resolved = googlesql.resolve(sql, googlesql.deployment(), parameters)
-    read = set(read_columns(resolved))
-
-    for table in (USER_DAYS, CONVERSIONS):
-        assert {column for one, column in read if one == table.name} == {*table.types}
 
 
 def test_every_file_of_sql_is_read_by_googles_own_analyzer():

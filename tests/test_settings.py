@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from propensity.budget import MOST, Budget
 from propensity.errors import SettingsError
 from propensity.settings import Settings
 
@@ -81,9 +80,3 @@ def test_a_secret_is_not_repeated():
 
     assert "sesame" not in refused.value.message
     assert "sesame" not in repr(Settings(project="p", suppression_key="sesame"))
-
-
-def test_a_percent_sign_makes_a_budget_a_share():
-    assert Budget.parse(str(MOST)) == Budget(count=MOST)
-    assert Budget.parse("0.5%") == Budget.parse("0.5 %") == Budget(share=0.005)
-    assert str(Budget(share=0.005)) == "0.5%"

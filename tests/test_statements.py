@@ -25,17 +25,12 @@ OFFLINE = [
 ]
 # Whoever reads it says which days are meant.
 VIEWS = {f"{name}/predictions_history" for name in usecases.names()}
-MENTIONS = "SELECT 1 -- include: part.sql\n-- include: part.sql and more\n"
-# Statements of a folder, the last of them with a text in quotes of odd characters.
+# Statements of a folder.
 OWN = {
     "middle": "a,\n  -- include: inner.sql\nc",
     "inner": "b,",
-    "ended": "  2;\n",
     "event_sums": "own sums",
     "label_transactions": "of this folder",
-    "one": "-- include: two.sql",
-    "two": "-- include: one.sql",
-    "odd": "SELECT 'a\u2028b\u2029c\x0cd'\n",
 }
 
 
@@ -59,12 +54,6 @@ THEIRS = statement("labels", folder=folders.FOLDER / "ga4_purchase")
     [
         # A line stands for a file, and that may include another.
         ("SELECT\n-- include: middle.sql\nFROM t\n", "SELECT\na,\nb,\nc\nFROM t\n"),
-        # A comment that only mentions another file stays one.
-        (MENTIONS, MENTIONS),
-        # Other characters of Unicode end no line within quotes.
-        ("-- include: odd.sql", OWN["odd"]),
-        # A statement that includes another continues after its end.
-        ("SELECT\n-- include: ended.sql\n+ 1", "SELECT\n  2\n+ 1\n"),
         # Of another use case comes all that it includes, and nothing of this folder.
         ("-- include: ga4_purchase/labels.sql", THEIRS),
         # What the use case has of its own is before what is shared.

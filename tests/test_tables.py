@@ -4,22 +4,12 @@ Tables, specified: the one place where a column is typed, and what follows from 
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from datetime import UTC, date, datetime
-from decimal import Decimal
-from types import NoneType
-from typing import Any, get_args, get_origin, get_type_hints
-
 import pytest
-from msgspec.structs import fields
 
 from propensity.errors import SettingsError
-from propensity.schema import Column, Row, Table
+from propensity.schema import Column, Table
 from propensity.tables import every as tables
 from propensity.tables.every import TABLES
-from propensity.tables.export import DIGEST
-from propensity.tables.export_names import DIGEST_NAMES
 
 BY_NAME = {table.name: table for table in TABLES}
 
@@ -39,53 +29,6 @@ def test_a_table_is_organised_by_columns_that_it_has_once(table):
     assert len(set(names)) == len(names)
     assert {*table.key, table.partition, *table.clustering} <= set(columns(table))
     assert (partition.type, partition.required) == ("DATE", True)
-
-
-VALUES: dict[Any, object] = {
-    str: "text",
-    int: 1,
-    float: 0.5,
-    bool: False,
-    date: date(2026, 3, 2),
-    datetime: datetime(2026, 3, 2, tzinfo=UTC),
-    Decimal: Decimal(1),
-}
-
-
-def emptiest(row: type[Row]) -> Row:
-    """A row of nulls and empty arrays, with a value only where it must have one."""
-    values: dict[str, object] = {}
-    hints = get_type_hints(row)
-    for field in fields(row):
-        hint = hints[field.name]
-        if not field.required or get_origin(hint) is Sequence:
-            values[field.name] = () if field.required else field.default
-        elif NoneType in get_args(hint):
-            values[field.name] = None
-        elif issubclass(hint, Row):
-            values[field.name] = emptiest(hint)
-        else:
-            values[field.name] = VALUES[hint]
-    return row(**values)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "ma_audience_lift",
-        "ma_drift",
-        "ma_model_evaluation",
-        "ma_model_training_metadata",
-        "ma_programme_lift",
-    ],
-)
-def test_a_row_is_read_as_it_was_written_with_all_nulls_that_it_may_have(name):
-    """Also one whose required part has nulls alone."""
-    table = BY_NAME[name]
-    row = emptiest(table.row)
-    [stored] = table.arrow([row]).to_pylist()
-
-    assert table.row.of(stored).columns() == row.columns()
 
 
 @pytest.mark.parametrize(
@@ -113,21 +56,6 @@ def test_the_contract_s_tables_keep_their_columns(name, key, has):
     """Other people's queries name them and count on their keys."""
     assert BY_NAME[name].key == key
     assert set(has.split()) <= set(columns(BY_NAME[name]))
-
-
-def test_the_names_of_the_digest_are_those_of_its_tables():
-    assert tuple(table.name for table in DIGEST) == DIGEST_NAMES
-
-
-def test_views_name_tables_alone():
-    """A view of a view could only be created after it, and Terraform knows no order."""
-    texts = tables.views("p.d")
-
-    assert set(texts) >= {"ma_predictions_history", "ma_publications", "ma_drift"}
-    for text in texts.values():
-        named = set(re.findall(r"`p\.d\.(\w+)`", text))
-        assert named
-        assert named <= {table.stored for table in TABLES}
 
 
 class TestRetention:

@@ -6,7 +6,6 @@ What each command does is specified with the program that does it, by its comman
 
 from __future__ import annotations
 
-import importlib
 import io
 import json
 import os
@@ -82,15 +81,6 @@ print("loaded:", heavy & {{*sys.modules}})
 def test_a_number_that_is_wrong_is_told_with_what_is_allowed(capsys):
     assert main(["try", "x.csv", "--horizon-days", "0"]) == Exit.UNKNOWN
     assert "0 is too low; use 1 or more" in capsys.readouterr().err
-
-
-def test_every_command_can_be_called():
-    """Help and the shell's completion know each."""
-    reachable = [*LEAVES.values(), *GROUPS.values()]
-    for file in (ROOT / "commands").glob("[!_]*.py"):
-        for value in vars(importlib.import_module(f"commands.{file.stem}")).values():
-            if isinstance(value, click.Command) and value is not cli.root:
-                assert value in reachable
 
 
 class TestNames:

@@ -130,15 +130,14 @@ class Door:
         names = [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
         return [one for one in names if self.file_of(one)]
 
-    def lacks(self, *, later: bool) -> Iterator[str]:
-        """Yield each import that would fail, with the way to it: at the start, or also
-        those within functions."""
+    def lacks(self) -> Iterator[str]:
+        """Yield each import that would fail, with the way to it."""
         way = {self.started: self.started}
         todo = [self.started]
         while todo:
             here = todo.pop()
             for function, module, name in imports(self.file_of(here), self.target):
-                if function and not (later and self.comes_to(here, function)):
+                if function and not self.comes_to(here, function):
                     continue
                 ours = self.modules(module, name)
                 for other in ours:
@@ -162,14 +161,9 @@ class Door:
 
 
 @pytest.mark.parametrize("target", DOORS)
-def test_a_lock_has_what_is_imported_at_the_start(target):
-    assert [*Door(target).lacks(later=False)] == []
-
-
-@pytest.mark.parametrize("target", DOORS)
-def test_a_lock_has_what_is_imported_later(target):
+def test_a_lock_has_what_is_imported_at_the_start_and_later(target):
     """But for what ``NEVER`` names; and that is needed."""
     door = Door(target)
 
-    assert [*door.lacks(later=True)] == []
+    assert [*door.lacks()] == []
     assert door.unused == set()

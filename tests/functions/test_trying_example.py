@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import re
 import sys
-from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from commands.cli import main
 from propensity.errors import RequestError
-from propensity.trying.example import write_example
 from propensity.trying.folder import locked
 from tests.docs.pages import blocks, worded
 from tests.support.programs import execute
@@ -69,26 +67,6 @@ def test_the_example_has_what_a_first_look_is_for(tried):
     assert 3 <= float(lift) <= 5
     assert [*answer["leaks"]] == ["closed_reason"]
     assert "closed_reason" in answer["left_out"]
-
-
-def test_the_table_looks_like_one_that_people_have(empty):
-    """With gaps, dates as they are typed, and a newest month without an outcome."""
-    write_example()
-    written = Path("churn.csv").stat().st_mtime_ns
-    write_example()
-    table = pd.read_csv("churn.csv")
-    gaps = table[["visits", "spend", "support_calls"]].isna().any()
-    newest = table["month"] == "2025-12"
-
-    assert Path("churn.csv").stat().st_mtime_ns == written, (
-        "the same bytes are used again"
-    )
-    assert (table["customer"].nunique(), table["month"].nunique()) == (1200, 12)
-    assert table["city"].nunique() == 40
-    assert [*gaps] == [False, True, True]
-    assert table["signed_up"].str.fullmatch(r"\d\d\.\d\d\.\d{4}").all()
-    assert {*table["churned"][~newest]} == {"yes", "no"}
-    assert table["churned"][newest].isna().all()
 
 
 def test_the_page_for_notebooks_prints_what_it_says(tried, folder, monkeypatch, capsys):

@@ -259,6 +259,7 @@ def test_a_folder_judges_a_list_by_the_event_that_it_is_of(
         row["user_pseudo_id"] = f"@{row['user_pseudo_id']}"
         if row["event_name"] == "purchase":
             row["event_name"] = "sign_up"
+            row["ecommerce"] = None
     before = [row for row in rows if row["event_timestamp"] < CUT]
     words = ["try", TARGET, "--scores", "best.csv", "--control", "30%"]
     with in_place(exported(before)):
@@ -301,6 +302,8 @@ def test_a_folder_judges_a_list_by_the_event_that_it_is_of(
     assert contacted["conversions"] == (did & is_contact).sum()
     assert control["conversions"] == (did & ~is_contact).sum() > 0
     assert together["lists"] == 1
+    # Nobody pays by signing up: 0 is not what they paid.
+    assert together["amount"] is None
     assert "has no event of the users of wrong.csv" in wrong
     assert "did not draw them" in wrong
     assert "needs both contact and control" in half

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,6 @@ import pytest
 from commands.cli import main
 from propensity import whole_files
 from propensity.errors import NoData, RequestError
-from propensity.measures.uplift import figures
-from propensity.tables.audiences import GroupSums
 from propensity.trying import lists, sentences, weekly
 from tests.functions.test_trying_exports import (
     LONG_AGO,
@@ -317,40 +314,6 @@ def test_the_command_needs_a_share_for_the_first_list_alone(mondays, tmp_path, c
 
     assert status == 1
     assert "Add --control 30%" in capsys.readouterr().err
-
-
-def test_lists_of_which_nobody_paid_bring_buyers_and_no_sum():
-    """As those of an event without amounts: 0 is not what they paid."""
-    sums = []
-    for is_control, buyers in ((False, 300), (True, 200)):
-        sums.append(
-            GroupSums(
-                is_control=is_control,
-                users=2_000,
-                conversions=buyers,
-                revenue=Decimal(0),
-                revenue_squares=0.0,
-            )
-        )
-    shown = figures(sums, control_share=0.5, errors=2.0, is_final=True)
-    gain = lists.brought(shown, sums, cost=1.0, margin=0.5)
-
-    assert gain.buyers.estimate == pytest.approx(100)
-    assert (gain.amount, gain.profit) == (None, None)
-
-
-def test_groups_whose_sizes_are_no_chance_bring_no_sum():
-    """Neither of buyers nor of money, beside a verdict that nothing can be said."""
-    sums = []
-    for is_control, users in ((False, 3_000), (True, 2_000)):
-        money = {"revenue": Decimal(users), "revenue_squares": 9_000.0}
-        sums.append(
-            GroupSums(is_control=is_control, users=users, conversions=300, **money)
-        )
-    shown = figures(sums, control_share=0.5, errors=2.0, is_final=True)
-
-    assert shown.revenue.revenue_difference is not None
-    assert lists.brought(shown, sums) == (None, None, None)
 
 
 # Every day has an event of somebody, so that a day without a table is missed.

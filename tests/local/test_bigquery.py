@@ -7,11 +7,6 @@ What clients see of it is asked by tests/propensity/gcp/test_contract.py as well
 from __future__ import annotations
 
 import io
-import json
-import subprocess
-import sys
-import threading
-import time
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -36,27 +31,6 @@ from tests.support.bigquery import DATASET, PROJECT, Server
 ENDLESS = "SELECT COUNT(*) FROM UNNEST(GENERATE_ARRAY(1, 1000000)) AS a, " + ", ".join(
     f"UNNEST(GENERATE_ARRAY(1, 1000000)) AS b{number}" for number in range(3)
 )
-# A new process translates in one thread after another, while its dialects load slowly.
-FIRST_STATEMENTS = """
-import time
-from concurrent.futures import ThreadPoolExecutor
-from sqlglot.dialects import dialect
-
-def slowly(*words, make=dialect.new_trie):
-    time.sleep(0.02)
-    return make(*words)
-
-dialect.new_trie = slowly
-from local.ground.sql import translated
-
-with ThreadPoolExecutor(20) as pool:
-    made = []
-    for most in range(20):
-        sql = f"SELECT n FROM UNNEST(GENERATE_ARRAY(1, {most})) AS n"
-        made.append(pool.submit(translated, sql))
-        time.sleep(0.01)
-assert not any("GENERATE_ARRAY" in one.result()[0].text for one in made)
-"""
 TABLE = f"projects/{PROJECT}/datasets/d/tables/t"
 DEFAULT = f"{TABLE}/streams/_default"
 N = pa.schema([("n", pa.int64())])
@@ -185,18 +159,11 @@ def test_two_rows_of_a_source_for_one_row_are_refused(server, client, sql):
 
 
 def test_rows_come_by_pages(client):
-    rows = client.query_and_wait(
-        "SELECT n FROM UNNEST(GENERATE_ARRAY(1, 25)) AS n ORDER BY n", page_size=10
-    )
-
-    assert [len(list(page)) for page in rows.pages] == [10, 10, 5]
-
-
-def test_rows_of_a_table_come_by_pages(client):
+    """Of a query and of a table."""
     load(client, pa.table({"n": range(25)}), f"{DATASET}.t").result()
-    pages = client.list_rows(f"{DATASET}.t", page_size=10).pages
-
-    assert [len(list(page)) for page in pages] == [10, 10, 5]
+    rows = client.query_and_wait("SELECT n FROM d.t ORDER BY n", page_size=10)
+    for found in (rows, client.list_rows(f"{DATASET}.t", page_size=10)):
+        assert [len(list(page)) for page in found.pages] == [10, 10, 5]
 
 
 def test_values_of_each_type_come_back(client):
@@ -273,21 +240,17 @@ def test_a_request_that_is_repeated_runs_once(server, client):
     assert server.rows("SELECT n FROM t") == [(1,)]
 
 
-def test_a_query_whose_time_is_over_ends(client):
+@pytest.mark.parametrize(("after_ms", "why"), [(300, "timed out"), (None, "cancelled")])
+def test_a_query_ends_when_its_time_is_over_or_it_is_cancelled(client, after_ms, why):
     """The work, too: its job is done."""
-    config = of_dataset(job_timeout_ms=300)
+    config = of_dataset(job_timeout_ms=after_ms)
     job = client.query(ENDLESS, job_config=config, job_retry=None)
-    with pytest.raises(GoogleAPICallError, match="timed out"):
+    if after_ms is None:
+        client.cancel_job(job.job_id)
+    with pytest.raises(GoogleAPICallError, match=why):
         job.result(job_retry=None)
 
     assert client.get_job(job.job_id).state == "DONE"
-
-
-def test_a_query_that_is_cancelled_ends(client):
-    job = client.query(ENDLESS, job_retry=None)
-    client.cancel_job(job.job_id)
-    with pytest.raises(GoogleAPICallError, match="cancelled"):
-        job.result(job_retry=None)
 
 
 def test_a_table_waits_for_no_change_of_another(server, client):
@@ -455,35 +418,6 @@ def test_a_stream_is_seen_once_it_is_committed(server, client):
     assert server.rows("SELECT n FROM t ORDER BY n") == [(1,), (2,), (3,)]
 
 
-def test_a_client_that_goes_away_leaves_what_was_answered(server, client):
-    """Its stream ends, and the next one is answered."""
-    sent = threading.Event()
-
-    def endless() -> Iterator[Any]:
-        yield request_of(batch(1), DEFAULT, N)
-        sent.wait()
-
-    call = server.writer.append_rows(endless(), metadata=metadata(DEFAULT))
-    next(iter(call))
-    call.cancel()
-    sent.set()
-    appended(server, DEFAULT, batch(2))
-
-    assert server.rows("SELECT n FROM t ORDER BY n") == [(1,), (2,)]
-
-
-def test_a_taken_port_ends_the_server(server, tmp_path):
-    other = Server(tmp_path)
-    other.port = server.port
-    other.grpc_port = server.grpc_port
-    with other:
-        while other.process.is_running:
-            time.sleep(0.01)
-
-    assert "address" in other.log.lower()
-    assert server.rows("SELECT 1") == [(1,)]
-
-
 # -- killed ----------------------------------------------------------------------------
 
 
@@ -553,16 +487,3 @@ def test_what_is_beyond_the_memory_lies_in_the_folder(tmp_path, monkeypatch):
     assert ground.query(last).rows.table.to_pylist() == [{"f0_": 1}]
     with pytest.raises(api.BadRequest, match="PROPENSITY_LOCAL_MEMORY=4GB"):
         ground.query(f"{many} SELECT ARRAY_LENGTH(ARRAY_AGG(t)) FROM a")
-
-
-def test_the_first_statements_of_a_process_may_come_at_once():
-    subprocess.run([sys.executable, "-c", FIRST_STATEMENTS], check=True, timeout=60)
-
-
-def test_a_state_is_what_rest_says(server, client):
-    """A program that speaks no Python sees BigQuery's answers."""
-    url = f"http://{HOST}:{server.port}/bigquery/v2/projects/{PROJECT}/queries"
-    request = {"query": "SELECT TIMESTAMP '1970-01-01 00:00:01.5' AS t"}
-    answer = requests.post(url, json.dumps(request), timeout=60).json()
-
-    assert answer["rows"] == [{"f": [{"v": "1.5"}]}]

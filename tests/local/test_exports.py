@@ -166,19 +166,10 @@ class TestRefusals:
         [
             ({"event_name": "x"}, ", row 2: event_timestamp: expected a value"),
             (event(event_timestamp="noon"), "row 2: event_timestamp: .* found noon"),
-            (
-                event(event_timestamp=NOON + 0.5),
-                "row 2: event_timestamp: expected a whole number, found 1.*5",
-            ),
             # DuckDB's words alone have no row and no field.
             (
                 event(items=[{"price": 1}, {"price": "12,5"}]),
                 r'row 2: items\[1\].price: found "12,5".* Compare it with the columns',
-            ),
-            (event(geo=["Peru"]), r'row 2: geo: found \["Peru"\], which is of another'),
-            (
-                event(items=[[1]]),
-                r"row 2: items\[0\]: found \[1\], which is of another",
             ),
             # 1.5 pieces are not two, and true is not one.
             (

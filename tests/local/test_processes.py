@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,6 @@ from local.processes import (
     start_time,
     stop,
 )
-from propensity.cli.progress import Progress
 from tests.functions.streaming import eventually
 
 
@@ -70,23 +68,3 @@ class TestVirtualEnvironments:
         file.write_text("# still nothing\n")
         make()
         assert not marker.exists()
-
-
-def test_a_terminal_has_one_line_of_progress():
-    """It says what goes on, how far it is, and for how long, and makes room for text. A
-    pause adds none."""
-    drawn = io.StringIO()
-    now = [0.0]
-    progress = Progress(drawn, clock=lambda: now[0])
-    progress.terminal = drawn
-    with progress.step("working"):
-        for _ in progress.watched(["a", "b"], "weeks"):
-            with progress.step("training"):
-                now[0] += 9
-                progress.tick()
-            progress.say("done")
-    lines = [line.partition("\x1b")[0][2:] for line in drawn.getvalue().split("\r")]
-
-    assert "weeks (0 of 2): training, 9 s" in lines
-    assert "weeks (1 of 2): training, 9 s" in lines
-    assert drawn.getvalue().count("\n") == 2

@@ -7,11 +7,8 @@ What is statistical fixes the seed and says why the tolerance is what it is.
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -25,40 +22,15 @@ from local.generators.cards import (
     checked,
     read_cards,
 )
-from local.generators.games import Games
-from local.generators.shop import Shop
 from local.generators.streams import moment
 from propensity.errors import SchemaError
 
 DAY = timedelta(days=1)
 
 
-def digest(things: Iterable[Any]) -> str:
-    return hashlib.sha256("\n".join(map(repr, things)).encode()).hexdigest()[:12]
-
-
 @pytest.fixture(scope="module")
 def transactions() -> Transactions:
     return cards(transactions=1_000, fraud_rate=0.03)
-
-
-def test_a_world_follows_from_its_seed():
-    """So that the figures of the demo are."""
-
-    def worlds(seed: int) -> list[str]:
-        shop = Shop(users=200, days=10, seed=seed)
-        games = Games(users=20, maximum_events=20, seed=seed)
-        cards_of = cards(transactions=100, fraud_rate=0.03, seed=seed)
-        return [
-            digest(pa.concat_tables(map(shop.shard, shop.dates)).to_pylist()),
-            digest(games.deliveries()),
-            digest(cards_of.deliveries()),
-        ]
-
-    first, again, other = map(worlds, (3, 3, 4))
-
-    assert first == again
-    assert not {*first} & {*other}
 
 
 END = datetime(2026, 1, 1, tzinfo=UTC)

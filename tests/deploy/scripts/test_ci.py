@@ -133,6 +133,9 @@ def test_a_workflow_deploys_what_was_planned_and_tested(tmp_path, runner):
         assert f"--image={IMAGE} " in call
         assert "--project=my-project " in call
         assert "--source=" not in call
+        # gcloud refuses what is about a build, beside an image.
+        assert "--function=" not in call
+        assert "--no-automatic-updates" not in call
     assert f"tags add {IMAGE} " in " ".join(calls)
 
 

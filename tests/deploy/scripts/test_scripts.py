@@ -70,6 +70,9 @@ def test_a_folders_scripts_print_what_they_run(cloud):
     every = functions.load()
 
     assert "gcloud run deploy propensity-get-proba " in done.stdout
+    # What is set no more is taken away.
+    for kept in ("key", "vpc-connector", "build-worker-pool", "build-env-vars"):
+        assert f"--clear-{kept}" in done.stdout
     assert sorted(FOLDERS.values()) == sorted(
         [("function", one.target) for one in every]
         + [("schedule", one.target) for one in every if one.schedule]
@@ -147,6 +150,10 @@ def test_functions_are_deployed_with_their_own_account_and_the_settings(printed)
         assert given["service-account"] == d.account(function.target)
         assert given["ingress"] == ingress
         assert given["vpc-egress"] == "all-traffic"
+        assert given["build-service-account"].endswith(d.account("build"))
+        assert given["build-worker-pool"] == d.own["worker_pool"]
+        assert d.own["package_index"] in given["set-build-env-vars"]
+        assert "allow-unencrypted-build" in given
         assert given["function"] == function.target
         # 03-ModelEvaluation recognises suppressed users by it.
         has_key = "PROPENSITY_SUPPRESSION_KEY" in given.get("set-secrets", "")

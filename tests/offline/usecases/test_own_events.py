@@ -154,14 +154,3 @@ def test_days_may_be_times(folder, sandbox):
     assert [row["user_id"] for row in rows(sandbox, "labels")] == ["13"]
     [day, _] = rows(sandbox, "days")
     assert day["n_events"] == 1
-
-
-def test_an_event_may_have_any_name(use_cases):
-    """Also one with a picture, or with a line break of Unicode: the file stays TOML,
-    and the statement's text whole."""
-    name = "\U0001f389 party\u2028"
-    new.write_use_case(NAME, **{**CHOSEN, "label_event": name})
-    use_case = usecases.load(NAME)
-
-    assert use_case.parameters["converting_event"] == name
-    assert f"event_name = '{name}'" in use_case.statement("features")
