@@ -21,7 +21,8 @@ def check(*, name: str) -> Any:
 
     Fits each candidate to generated rows, checks each SQL file with Google's own
     analyzer, then runs features and labels on generated events, with and without events
-    of the future, and reports every column that changes.
+    of the future, and reports every column that changes, and rows that Google's own
+    evaluator has otherwise.
     """
     known_use_case(name)
     from local.ground import sandbox
