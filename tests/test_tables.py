@@ -4,6 +4,8 @@ Tables, specified: the one place where a column is typed, and what follows from 
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from propensity.errors import SettingsError
@@ -56,6 +58,17 @@ def test_the_contract_s_tables_keep_their_columns(name, key, has):
     """Other people's queries name them and count on their keys."""
     assert BY_NAME[name].key == key
     assert set(has.split()) <= set(columns(BY_NAME[name]))
+
+
+def test_views_name_tables_alone():
+    """A view of a view could only be created after it, and Terraform knows no order."""
+    texts = tables.views("p.d")
+
+    assert set(texts) >= {"ma_predictions_history", "ma_publications", "ma_drift"}
+    for text in texts.values():
+        named = set(re.findall(r"`p\.d\.(\w+)`", text))
+        assert named
+        assert named <= {table.stored for table in TABLES}
 
 
 class TestRetention:

@@ -18,8 +18,12 @@ from google.auth.credentials import AnonymousCredentials
 from local.errors import LocalError
 from local.rehearsal import google_cloud, questions, steps
 from local.rehearsal.google_cloud import GoogleCloud
-from local.rehearsal.run import Ask, Rehearsal, asked, rehearse
+from local.rehearsal.run import Ask, No, Rehearsal, asked, rehearse
+from propensity.gcp.warehouse import Warehouse
+from propensity.runs import setup
 from tests.deploy.conftest import SHIM, Cloud
+from tests.support import shop
+from tests.support.deployment import Deployment
 from tests.support.gcloud import problems
 
 STATE = "my-project-rehearse1-state"
@@ -226,6 +230,52 @@ def test_an_answer_tells_nobodys_name(place, scratch):
 
     for name in ("my-project", "ana@", "123456789012", "run.app"):
         assert name not in text
+
+
+@pytest.fixture
+def asked_of_bigquery() -> Any:
+    """A rehearsal whose export has twenty days."""
+    deployment = Deployment()
+    deployment.prepare()
+    days = [date(2026, 1, 1 + n) for n in range(20)]
+    rows = []
+    for day in days:
+        at = shop.microseconds(day)
+        rows.append(shop.purchase("u", at, 5.0, transaction=f"{day}"))
+    shop.load(deployment, rows)
+    setup.prepare_export(deployment.warehouse, deployment.settings)
+    return SimpleNamespace(
+        warehouse=deployment.warehouse,
+        weeks=[date(2026, 1, 21)],
+        shop=SimpleNamespace(dates=days),
+    )
+
+
+def test_what_bigquery_answers_is_recorded(asked_of_bigquery):
+    """Thirty statements, also those that it refuses."""
+    answers = json.loads(questions.answer_statements(asked_of_bigquery))
+
+    assert len(answers) == 30
+    assert answers["SELECT ROUND(2.5) AS x"] == "3.0"
+    assert answers["SELECT CAST('x' AS INT64) AS x"].startswith("refused: ")
+
+
+@pytest.mark.parametrize(("bytes_of_all", "prunes"), [(20, True), (1, False)])
+def test_whether_constants_prune_days_decides_the_bill(
+    asked_of_bigquery, monkeypatch, bytes_of_all, prunes
+):
+    """By what a dry run says of one day and of all."""
+
+    def priced(_: object, sql: str, parameters: dict[str, str]) -> int:
+        is_day = parameters["first_suffix"] == parameters["last_suffix"]
+        return 1 if is_day else bytes_of_all
+
+    monkeypatch.setattr(Warehouse, "dry_run", priced)
+    if prunes:
+        assert "a day reads 1 bytes of 20" in questions.prune_days(asked_of_bigquery)
+        return
+    with pytest.raises(No, match="constants prune no days"):
+        questions.prune_days(asked_of_bigquery)
 
 
 def test_a_login_of_ci_tries_all_but_lookups(place, scratch, tmp_path):
