@@ -58,6 +58,8 @@ CONTROL = "control"
 MOST_SHARE = 0.9
 # Of a list of real shops about a quarter is on no list before.
 NEW_SHARE = 0.25
+# A control group that shows more, where few users are listed.
+LARGER = 0.3
 # What holds for a whole list, and is in each of its rows.
 FACTS = {
     "as_of": "DATE",
@@ -170,6 +172,9 @@ def provable_in_a_year(listed: pd.DataFrame, share: float) -> str:
             f"; a year of lists, of which a quarter is new each week, one of about "
             f"{100 * year:.0f}%"
         )
+    larger = power(rate, users, new_a_week=None, share=LARGER)[0].smallest_lift
+    if share < LARGER and larger is not None:
+        told += f". Hold out {100 * LARGER:.0f}% to see {100 * larger:.0f}%"
     return told
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import json
 import shutil
 from datetime import UTC, date, datetime, time, timedelta
@@ -87,6 +88,17 @@ def test_each_monday_has_a_list_with_the_same_people_held_out(mondays):
     assert every.groupby("user_id")["group"].nunique().max() == 1
     assert set(every["group"]) == {"contact", "control"}
     assert set(every["control_share"]) == {0.3}
+
+
+def test_a_first_list_says_what_its_groups_can_show_and_larger_ones():
+    """Whoever holds out that share then reads the promised effect."""
+    listed = pd.DataFrame({"probability": [0.05] * 500})
+    tenth = lists.provable_in_a_year(listed, 0.1)
+    third = lists.provable_in_a_year(listed, 0.3)
+    [promised] = re.findall(r"Hold out 30% to see (\d+)%", tenth)
+
+    assert f"can show an effect of {promised}%" in third
+    assert "Hold out" not in third
 
 
 def test_probabilities_are_those_of_a_trial_of_that_day(mondays):
