@@ -9,14 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from propensity.registry.versions import (
-    Registry,
-)
-from tests.propensity.registry.versions import (
-    NOW,
-    SHA,
-    promote,
-)
+from propensity.errors import ArtifactError
+from propensity.registry.versions import Registry, unpickled
+from tests.propensity.registry.versions import NOW, SHA, promote
 
 
 class TestVersions:
@@ -37,6 +32,12 @@ class TestVersions:
         assert sorted(claim.result() for claim in claims) == list(range(16))
         assert other.claim(run_id="r", at=NOW) == 0
         assert other.claim(run_id="r", at=NOW, recorded=11) == 12
+
+
+def test_artifacts_that_cannot_be_read_are_a_clear_error():
+    """Bytes that other library versions wrote, for one."""
+    with pytest.raises(ArtifactError, match="libraries"):
+        unpickled(b"cno_such_module\nThing\n.")
 
 
 def roll_back(registry):

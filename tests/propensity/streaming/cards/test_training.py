@@ -6,14 +6,19 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+import pytest
+from msgspec.structs import replace
 
+from propensity.errors import NotEnoughData
 from tests.propensity.streaming.cards.fitted_cards import (
     ALONE,
+    FOREST,
+    LINEAR,
     joined,
     train,
     trained,
 )
-from tests.support.scored_cards import drawn
+from tests.support.scored_cards import USE_CASE, drawn
 
 
 class TestSplit:
@@ -36,6 +41,28 @@ class TestSplit:
         assert parts.outcomes == {
             "known": 500, "unknown": 0, "pending": 500, "conflicting": 0,
         }  # fmt: skip
+
+
+class TestCandidates:
+    def test_candidates_learn_from_truths_once_there_are_enough(self):
+        """Then a classifier is tried beside the trees."""
+        assert [one.candidate for one in trained().candidates] == [FOREST, LINEAR]
+        assert trained().chosen == LINEAR
+        assert trained().holdout.metrics.brier is not None
+
+    def test_candidates_do_without_truths_before(self):
+        """The trees alone, whose anomaly scores are read as no probability."""
+        training = train(joined(drawn(1_000)), minimum_conversions=60)
+
+        assert [one.candidate for one in training.candidates] == [FOREST]
+        assert training.holdout.metrics.brier is None
+
+    def test_candidates_that_need_truths_refuse_without(self):
+        """A use case that names no trees can not begin unlabelled."""
+        supervised = replace(USE_CASE, candidates=(LINEAR,))
+
+        with pytest.raises(NotEnoughData, match="every candidate of card_fraud needs"):
+            train(joined(drawn(300), [None] * 300), supervised)
 
 
 class TestHoldout:
