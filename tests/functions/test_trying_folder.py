@@ -309,6 +309,7 @@ def test_a_second_run_at_the_same_time_is_refused(mondays, tmp_path):
         monday(folder, FIRST + 4 * weekly.WEEK)
 
 
+@pytest.mark.long
 def test_a_share_of_0_gives_lists_without_a_verdict(tmp_path):
     answers = [
         monday(tmp_path, FIRST + n * weekly.WEEK, share=0.0, never=None)

@@ -454,6 +454,7 @@ def test_what_was_answered_is_there_after_a_kill(tmp_path):
         assert server.rows("SELECT COUNT(*) FROM t") == [(3,)]
 
 
+@pytest.mark.long
 def test_a_full_disk_loses_nothing(tmp_path):
     """What was answered is there with more room; what was not is not."""
     with Server(tmp_path, limit="ulimit -f 12000;") as server:

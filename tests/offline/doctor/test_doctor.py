@@ -363,8 +363,9 @@ class TestCommand:
         ("declared", "named", "rate", "is_found"),
         [
             ("USD", ["GBP", "GBP"], None, True),
-            ("USD", ["GBP", "EUR"], None, False),
-            ("USD", ["GBP", "GBP"], 1.25, False),
+            # Each is an export that 03 evaluates.
+            pytest.param("USD", ["GBP", "EUR"], None, False, marks=pytest.mark.long),
+            pytest.param("USD", ["GBP", "GBP"], 1.25, False, marks=pytest.mark.long),
         ],
     )
     def test_the_doctor_names_pounds_that_are_called_dollars(
