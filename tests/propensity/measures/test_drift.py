@@ -160,3 +160,17 @@ class TestNoAlarm:
 
 def _shares(logs: np.ndarray) -> np.ndarray:
     return np.exp(logs) / np.exp(logs).sum()
+
+
+def test_no_alarm_is_raised_of_what_grows_with_the_age_of_the_table():
+    """Days since the first purchase grow with each snapshot, whatever users do."""
+    weeks = [with_age(shop(seed), 10.0 + 7 * seed) for seed in range(4)]
+    later = with_age(shop(9), 80.0)
+
+    assert not signals(summarised(*weeks), later)["sessions"].is_alarm
+
+
+def with_age(week: pa.Table, days: float) -> pa.Table:
+    """Return users with days since the first purchase in the place of sessions."""
+    age = np.random.default_rng(3).uniform(0.9 * days, days, len(week))
+    return week.set_column(week.column_names.index("sessions"), "sessions", [age])

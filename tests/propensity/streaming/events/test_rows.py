@@ -13,6 +13,7 @@ import pytest
 from propensity import usecases
 from propensity.streaming.events.postcodes import PostcodeIndex
 from propensity.streaming.events.types import Catalogue
+from propensity.suppression import EVERYWHERE, Suppressed, user_hash
 from tests.support.events import (
     DEPLOYED,
     EXAMPLES,
@@ -105,6 +106,15 @@ class TestCards:
         assert card(transaction(is_fraud=1, merchant="m")) == card(transaction())
         plain = row(truth(), catalogue=DEPLOYED)
         assert row(truth(Amount=5, V1=1), catalogue=DEPLOYED) == plain
+
+
+@pytest.mark.parametrize("sent", [transaction(), truth()])
+def test_cards_of_a_suppressed_user_are_neither_events_nor_truths(sent):
+    """The user of a truth is the transaction that it names."""
+    suppressed = Suppressed("k", [(EVERYWHERE, user_hash("k", "t1"))])
+    accepted = accept(message(sent), catalogue=DEPLOYED, suppressed=suppressed)
+
+    assert (accepted.events, accepted.truths, accepted.refused) == ([], [], {})
 
 
 def test_an_enriched_event_has_what_was_found_out():

@@ -214,6 +214,15 @@ def test_dates_that_are_known_in_advance_are_features():
     assert look.card.metrics.roc_auc > left_out.card.metrics.roc_auc + 0.05
 
 
+def test_several_times_can_be_the_test_set():
+    look = try_table(customers(), **QUICK, test_times=3)
+    tested = look.trained.parts.holdout.rows["as_of"].to_pylist()
+
+    assert len({*tested}) == 3
+    assert "tested on 2025-06 to 2025-08, 450 rows" in look.lines[0]
+    assert "--test-times 7 leaves too few" in refused(customers(), test_times=7).problem
+
+
 def of_leads(seed: int, rows: int = 304) -> pd.DataFrame:
     """Leads of which a few columns tell a little."""
     random = np.random.default_rng(seed)
