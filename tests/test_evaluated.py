@@ -297,11 +297,14 @@ def test_google_has_the_rows_of_a_query(package, label):
 @pytest.mark.long
 @pytest.mark.parametrize("use_case", usecases.names())
 def test_google_has_the_rows_of_every_query_of_the_package(package, use_case):
-    """Nine in ten have any."""
+    """At least half of them have any."""
     labels = []
     for label in texts():
         if label.startswith(f"{use_case}/") and label.split("/")[1] not in NOT_JUDGED:
             labels.append(label)
     found = {label: list(differences(package, label)) for label in labels}
 
+    filled = [label for label in labels if package.judged[label]]
+
     assert {label: differing for label, differing in found.items() if differing} == {}
+    assert len(filled) >= len(labels) / 2

@@ -626,6 +626,8 @@ class BigQuery:
         given = {one.name: _value(one) for one in config.query_parameters}
         types = tuple(sorted(kinds.items()))
         script = self._translated(sql, types, place)
+        for name in {name for one in script for name in one.parameters} - given.keys():
+            raise api.BadRequest(f"Query parameter '{name}' not found")
         cursor = call.cursor
         self._use(cursor, place)
         tables = {path for statement in script for path in self._sources(statement)}
@@ -778,7 +780,7 @@ class BigQuery:
         cursor: duckdb.DuckDBPyConnection,
     ) -> pa.Table | int | None:
         """Run a statement; return its rows, how many it has changed, or nothing."""
-        values = _given(statement, given)
+        values = {name: given[name] for name in statement.parameters}
         path = statement.changes
         if path is not None and changes is not None:
             if statement.view:
@@ -833,7 +835,7 @@ class BigQuery:
         """Have DuckDB bind a statement that is not run; return its columns."""
         if not statement.is_query:
             return pa.table({})
-        values = _given(statement, given)
+        values = {name: given[name] for name in statement.parameters}
         text = f"SELECT * FROM ({statement.text}) LIMIT 0"
         with translated_errors(text):
             return self._database.table(cursor.execute(text, values))
@@ -984,13 +986,6 @@ def _insert(cursor: duckdb.DuckDBPyConnection, path: Path3, rows: Any) -> int:
 
 def _label(path: Path3) -> str:
     return f"{path[0]}:{path[1]}.{path[2]}"
-
-
-def _given(statement: Statement, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of a statement's parameters."""
-    for name in statement.parameters - given.keys():
-        raise api.BadRequest(f"Query parameter '{name}' not found")
-    return {name: given[name] for name in statement.parameters}
 
 
 def _type(parameter: Any) -> str:

@@ -98,8 +98,7 @@ def _arrow_type(kind: pa.DataType) -> pa.DataType:
     elif types.is_large_string(kind) or types.is_null(kind):
         answered = pa.string()
     elif types.is_time(kind) or types.is_interval(kind):
-        name = "TIME" if types.is_time(kind) else "INTERVAL"
-        raise Untranslated(f"values of {name}")
+        raise Untranslated("values of TIME or INTERVAL")
     elif types.is_timestamp(kind):
         answered = pa.timestamp("us", tz="UTC" if kind.tz else None)
     return answered

@@ -179,8 +179,7 @@ def _rewrite_text(node: Any) -> None:
         case exp.JSONExtractScalar() | exp.JSONExtract():
             node.set("this", macro("valid_json", node.this))
         case exp.JSONFormat() if not node.args.get("to_json"):
-            null = exp.Literal.string("null")
-            node.replace(exp.Coalesce(this=node.copy(), expressions=[null]))
+            node.replace(exp.func("COALESCE", node.copy(), exp.Literal.string("null")))
         case exp.Format():
             if not node.this.is_string or not PRINTED.fullmatch(node.this.name):
                 raise Untranslated(f"FORMAT({node.this.sql()}, …)")

@@ -132,10 +132,10 @@ class Statement:
 
     Attributes:
         text: With a placeholder for each parameter.
+        parameters: Names of its parameters.
         reads: Tables that it reads or changes, and those of the views that it reads;
             without a project or dataset where the statement names none.
         changes: The table that it changes or makes, if any.
-        parameters: Names of its parameters.
         kind: Of the tree, in small letters: select, insert, create, …
         conditions: Names of the columns in its conditions.
         temporary: Whether it makes a table that goes with the script.
@@ -145,11 +145,11 @@ class Statement:
     """
 
     text: str
-    reads: frozenset[Path3]
-    changes: Path3 | None
     parameters: frozenset[str]
-    kind: str
-    conditions: frozenset[str]
+    reads: frozenset[Path3] = frozenset()
+    changes: Path3 | None = None
+    kind: str = "select"
+    conditions: frozenset[str] = frozenset()
     temporary: bool = False
     target: str = ""
     view: str = ""
@@ -236,12 +236,12 @@ def _statement(
     if isinstance(tree, exp.Query):
         _name_columns(tree)
     _rewrite(tree, types)
-    doubled = _doubled(tree)
     parameters = frozenset(node.name for node in tree.find_all(exp.Parameter))
     kind = "select" if isinstance(tree, exp.Query) else type(tree).__name__.lower()
     if target:
         kind = "export"
     return Statement(
+        doubled=_doubled(tree),
         text=tree.sql(dialect=DuckDB, copy=False, unsupported_level=IGNORED),
         reads=reads,
         changes=changes,
@@ -251,7 +251,6 @@ def _statement(
         temporary=is_temporary,
         target=target,
         view=view,
-        doubled=doubled,
     )
 
 
@@ -259,13 +258,11 @@ def _doubled(tree: Any) -> Statement | None:
     """Return a query for the rows to which several rows of a source belong."""
     if isinstance(tree, exp.Merge):
         source = tree.args["using"]
-        pairs = tree.args["on"]
         whens = [one for one in tree.args["whens"].expressions if one.args["matched"]]
-        wanted = [one.args.get("condition") for one in whens]
         if not whens:
             return None
-        if all(wanted):
-            pairs = exp.and_(pairs, exp.or_(*wanted))
+        wanted = [one.args.get("condition") or exp.true() for one in whens]
+        pairs = exp.and_(tree.args["on"], exp.or_(*wanted))
     elif isinstance(tree, exp.Update) and tree.args.get("from_"):
         source = tree.args["from_"].this
         pairs = tree.args["where"].this
@@ -276,11 +273,7 @@ def _doubled(tree: Any) -> Statement | None:
     query = query.where(pairs).group_by(row).having("COUNT(*) > 1")
     return Statement(
         text=query.sql(dialect=DuckDB, copy=False, unsupported_level=IGNORED),
-        reads=frozenset(),
-        changes=None,
         parameters=frozenset(node.name for node in query.find_all(exp.Parameter)),
-        kind="select",
-        conditions=frozenset(),
     )
 
 
