@@ -22,7 +22,7 @@ OF_SLICE := $(if $(SLICE),--slice=$(SLICE))
 FIRST_STATE = $(if $(wildcard .local/states/*),,--new)
 IF_SET_UP := [ -e $(STAMP) ] || { echo "Nothing is running."; exit 0; };
 # Exported as shell variables, so that any character in a value is safe.
-export DATA EVENTS CARDS USE_CASE USER_COLUMN LABEL_EVENT WEEKS VERBOSE STATE ONLY OUT BREAKS
+export DATA EVENTS CARDS USE_CASE USER_COLUMN LABEL_EVENT WEEKS STATE ONLY OUT BREAKS
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,7 +30,6 @@ help: ## list the targets
 	@echo "make demo DATA=FILE_OR_FOLDER  your own GA4 export rows (JSON, .gz, .zst, Parquet)"
 	@echo "     USER_COLUMN=user_id  LABEL_EVENT=sign_up  WEEKS=4  USE_CASE=one_of_yours"
 	@echo "make demo EVENTS=FOLDER USE_CASE=NAME   events of your own, for a use case with [events] (CSV, Parquet)"
-	@echo "make demo VERBOSE=1            the full tables"
 	@echo "make demo STATE=second PROPENSITY_PORT_BASE=9080   a second demo at the same time"
 	@echo "make demo CARDS=FILE           your own card transactions: Time, V1 to V28, Amount, Class (Parquet, CSV)"
 	@echo "make up STATE=…                run the result of a demo; PROPENSITY_PORT_BASE=9080 for other ports"
@@ -47,7 +46,7 @@ setup-deploy: ## install what a deploy needs, and no more
 demo: setup ## train, evaluate, predict, look up and stream on generated data, or on DATA=…, EVENTS=… or CARDS=…
 	@$(BIN)/python -m commands demo $${DATA:+--data "$$DATA"} $${EVENTS:+--events "$$EVENTS"} $${CARDS:+--cards "$$CARDS"} $${STATE:+--state "$$STATE"} \
 	  $${USER_COLUMN:+--user-column "$$USER_COLUMN"} $${WEEKS:+--weeks "$$WEEKS"} \
-	  $${LABEL_EVENT:+--label-event "$$LABEL_EVENT"} $${VERBOSE:+--verbose} \
+	  $${LABEL_EVENT:+--label-event "$$LABEL_EVENT"} \
 	  $${USE_CASE:+--use-case "$$USE_CASE"}
 
 up: setup ## start Propensity on this machine and keep it running

@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     default=5,
     help="Weeks to play, the last of the data.",
 )
-@click.option("--verbose", is_flag=True, help="Print the full tables.")
 @local_state("demo, or the name of the data")
 def demo(**choice: Any) -> Any:
     """

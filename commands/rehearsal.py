@@ -39,7 +39,7 @@ def rehearse(
     scratch prefix, plays the demo's steps there, asks what only Google can answer, and
     takes everything away, also if you break it off. The answer has no ids and no names,
     so you can send it on. With --deployment it takes region, keys and networks from
-    there, and asks Google about those destinations.
+    there.
     """
     given: dict[str, str] = {}
     file = os.environ.get("PROPENSITY_DEPLOYMENT")
@@ -74,7 +74,6 @@ def rehearse(
             )
         rehearsal = Rehearsal(
             place=google_cloud.GoogleCloud(settings, folder, runner=google_cloud.run),
-            named=Path(file) if file else None,
         )
         answer = rehearse(rehearsal, steps=STEPS, questions=QUESTIONS)
     is_wrong = any(finding["answer"] == "no" for finding in answer["findings"])

@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -34,8 +33,6 @@ class Receiver:
 
     Args:
         batch: Users in a request, at most.
-        rejects: Gives the reason of a user who is never taken, empty for others.
-        refuses_whole: Whether such a user's whole request is refused.
 
     Attributes:
         bodies: What was received, by idempotency key.
@@ -43,20 +40,11 @@ class Receiver:
         requests: How many were received.
     """
 
-    def __init__(
-        self,
-        *,
-        batch: int = 100,
-        rejects: Callable[[str], str] = lambda user: "",
-        refuses_whole: bool = False,
-        port: int = 0,
-    ) -> None:
+    def __init__(self, *, batch: int = 100, port: int = 0) -> None:
         self.bodies: dict[str, bytes] = {}
         self.users: Counter[tuple[str, str]] = Counter()
         self.requests = 0
         self._batch = batch
-        self._rejects = rejects
-        self._refuses_whole = refuses_whole
         self._answers: dict[str, Answer] = {}
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer((HOST, port), _handler(self))
@@ -91,16 +79,9 @@ class Receiver:
             return 422, {}, {"error": "users is a list of objects with an id"}
         if len(users) > self._batch:
             return 413, {}, {"error": f"at most {self._batch} users"}
-        reasons = {user: self._rejects(user) for user in users}
-        rejected = {user: reason for user, reason in reasons.items() if reason}
-        if rejected and self._refuses_whole:
-            return 422, {}, {"error": next(iter(rejected.values()))}
         self.bodies[key] = body
-        self.users.update(
-            (ACTIONS[method], user) for user in users if user not in rejected
-        )
-        listed = [{"id": user, "message": reason} for user, reason in rejected.items()]
-        self._answers[key] = 200, {}, {"errors": listed}
+        self.users.update((ACTIONS[method], user) for user in users)
+        self._answers[key] = 200, {}, {"errors": []}
         return self._answers[key]
 
 

@@ -35,4 +35,3 @@ class Choice:
     options: Options = Options()
     weeks: int = 5
     state: str | None = None
-    verbose: bool = False

@@ -27,12 +27,14 @@ from local.generators.shop import Shop
 from local.processes import shown
 from local.receiver import Receiver
 from local.stack.stack import Stack
+from propensity.audience import control
 from propensity.audience.destinations.destination import ADD, REMOVE
 from propensity.audience.programme import programme_lines, read_programmes
 from propensity.cli.progress import say, step
 from propensity.dashboard import message
 from propensity.dashboard.pages import Dashboard
 from propensity.dashboard.reading import Window
+from propensity.errors import Conflict
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.deployment import connected, open_deployment
 from propensity.settings import Settings
@@ -118,22 +120,10 @@ def act(
 
 def _draw_as_always(stack: Stack) -> None:
     """Give a new state the same key as others, so that two demos print the same."""
-    from google.api_core.exceptions import PreconditionFailed
-    from google.auth.credentials import AnonymousCredentials
-    from google.cloud import storage
-
-    from propensity.audience import control
-
-    client = storage.Client(
-        project=stack.options.project,
-        credentials=AnonymousCredentials(),
-        client_options={"api_endpoint": stack.url("storage")},
-    )
-    key = client.bucket(stack.options.bucket).blob(control.KEY)
-    with suppress(PreconditionFailed):
-        text = json.dumps({"key": DEMO_KEY})
-        key.upload_from_string(text, "application/json", if_generation_match=0)
-    client.close()
+    settings = Settings.from_environment(stack.environment)
+    key = json.dumps({"key": DEMO_KEY}).encode()
+    with stack.entered(), connected(settings) as (artifacts, _), suppress(Conflict):
+        artifacts.create(control.KEY, key, content_type="application/json")
 
 
 def _send(stack: Stack, use_case: str, name: str, as_of: date) -> None:

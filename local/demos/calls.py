@@ -83,7 +83,6 @@ def settled(
     expected: Mapping[str, int],
     *,
     since: datetime,
-    patience_s: float = PATIENCE_S,
 ) -> Mapping[str, int]:
     """
     Wait until all that was sent has come through; return the row of ``counts.sql``.
@@ -93,13 +92,13 @@ def settled(
         [counts] = rows(warehouse, "counts", use_case=use_case, since=since)
         if counts != before:
             before = counts
-            deadline = time.monotonic() + patience_s
+            deadline = time.monotonic() + PATIENCE_S
         missing = {name: n - counts[name] for name, n in expected.items()}
         if max(missing.values()) <= 0:
             return counts
         if time.monotonic() > deadline:
             raise LocalError(
-                f"for {patience_s:g} s nothing more has come, and these are missing: "
+                f"for {PATIENCE_S} s nothing more has come, and these are missing: "
                 f"{missing}",
                 hint="Look at the logs that `make status` lists",
             )

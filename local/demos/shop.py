@@ -16,7 +16,6 @@ from concurrent.futures import Future
 from datetime import date, timedelta
 from typing import Any, TypeVar
 
-import pandas as pd
 import requests
 
 from local.demos import Choice, audience, cards, stream
@@ -72,8 +71,7 @@ def run(stack: Stack, options: Choice) -> None:
         with contextlib.closing(Warehouse.open(settings)) as streams_warehouse:
             if options.cards:
                 return list(cards.play(stack, streams_warehouse, cards=options.cards))
-            is_broken = options.verbose
-            shown = list(stream.play(stack, streams_warehouse, broken=is_broken))
+            shown = list(stream.play(stack, streams_warehouse, broken=False))
             # Scores of the stream come while cards are played.
             # Versions of earlier runs in this state learned from other transactions.
             earlier = (stack.bucket_folder / "models" / CARDS).glob("*")
@@ -182,7 +180,7 @@ def play(
     brought = audience.brought_text(stack, use_case.name, end, reacts=reacts)
     if brought:
         say(brought)
-    show(warehouse, use_case, weeks, verbose=options.verbose)
+    show(warehouse, use_case, weeks)
     users = rows(
         warehouse, "published_users", use_case=use_case.name, weeks=published[-1:]
     )
@@ -195,10 +193,8 @@ def play(
         audience.end(stack, use_case.name)
 
 
-def show(
-    warehouse: Warehouse, use_case: UseCase, weeks: Sequence[date], *, verbose: bool
-) -> None:
-    """Print the metrics of weeks; verbose, all numbers there are of them."""
+def show(warehouse: Warehouse, use_case: UseCase, weeks: Sequence[date]) -> None:
+    """Print the metrics of weeks."""
     first = (period(use_case.horizon_days), "week", "{}")
     unit = f", in {use_case.currency}" if use_case.currency else ""
     span = {"since": weeks[0], "until": weeks[-1]}
@@ -220,11 +216,6 @@ def show(
                 f"These amounts are in {currency}: "
                 f"{line_to_write(currency, use_case.name)}."
             )
-    if verbose:
-        frame = pd.DataFrame(evaluated, [row["week"] for row in evaluated])
-        numbers = frame.select_dtypes("number").T
-        say("\nAt the best threshold of the weeks before, for a budget, and all else:")
-        say(numbers.to_string(float_format="{:.6g}".format))
 
 
 def load(

@@ -462,17 +462,6 @@ class BigQuery:
             self.catalog.keep(changes)
             self.changed.update(changes.tables.keys())
 
-    def empty(self, paths: Iterable[Path3]) -> None:
-        """Remove all rows of tables that have any."""
-        for path in paths:
-            if self._count(path):
-                with (
-                    self._database.cursor() as cursor,
-                    self._changing(cursor, path[0], path) as changes,
-                ):
-                    cursor.execute(f"TRUNCATE {quoted(*path)}")
-                    changes.touched.add(path)
-
     def append(self, path: Path3, rows: pa.Table) -> None:
         """Append rows, columns by their names; it waits for no other statement."""
         self._table_exists(path)
@@ -539,14 +528,6 @@ class BigQuery:
         """Load a Parquet file."""
         file.seek(0)
         self.load(reader_of(file), self._path(table), job_config)
-        return Job(Rows(pa.table({})))
-
-    def load_table_from_json(
-        self, rows: Iterable[Mapping[str, Any]], table: Any, **more: Any
-    ) -> Job:
-        config = more.get("job_config", bigquery.LoadJobConfig())
-        reader = pa.Table.from_pylist(list(rows)).to_reader()
-        self.load(reader, self._path(table), config)
         return Job(Rows(pa.table({})))
 
     def load(

@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import tomllib
 from datetime import UTC, date, datetime
-from pathlib import Path
 
 import requests
 
 from deploy.plans import UNCHANGED
-from local.demos.calls import command
 from local.errors import NotTried
-from local.rehearsal.google_cloud import DECLARED, SHOP, last_of
+from local.rehearsal.google_cloud import SHOP, last_of
 from local.rehearsal.run import No, Rehearsal
 from local.rehearsal.steps import PATIENCE_S
 from propensity import usecases
-from propensity.errors import PropensityError
 from propensity.runs import digest, digest_state
 from propensity.timeframe import DAY
 
 # Words of a function's line for a missing permission.
 REFUSED = "access_denied|PERMISSION_DENIED|denies access"
 HANGS_UP_S = 15
-# Of types, rounding, time zones, and what is refused.
-STATEMENTS = Path(__file__).with_name("statements.txt")
 ISSUE = "Attach this answer to an issue of Propensity"
 
 
@@ -137,31 +130,6 @@ def go_on(r: Rehearsal) -> str:
     return f"a training ended after {seconds:.0f} s, its caller had hung up"
 
 
-def validate(r: Rehearsal) -> str:
-    """Let it check the first request of an audience, which sends nothing."""
-    files = []
-    if r.named:
-        found = r.named.parent.glob("usecases/*/audiences/destinations/*.toml")
-        for file in sorted(found):
-            if tomllib.loads(file.read_text("utf-8")).get("kind") == "google":
-                files.append(file)
-    if not files:
-        raise NotTried("name your deployment, by --deployment, with its destinations")
-    # Of this folder alone: functions know nothing of it.
-    folder = r.place.use_cases / SHOP / "audiences"
-    (folder / "destinations").mkdir(exist_ok=True)
-    for file in files:
-        shutil.copy(file, folder / "destinations")
-        audience = DECLARED.replace("bucket", file.stem)
-        (folder / f"to_{file.stem}.toml").write_text(audience)
-        words = ("--use-case", SHOP, "--as-of", f"{r.weeks[-1]}", "--validate")
-        answer = command(r.place, "audience", "preview", f"to_{file.stem}", *words)
-        if answer["validated"] != "yes":
-            hint = f"Correct the destination's file. {ISSUE}"
-            raise No(answer["validated"], hint=hint)
-    return f"it would take the first request of {len(files)} destinations"
-
-
 def prune_days(r: Rehearsal) -> str:
     """Price a day and all days through the view, and digest the day once more."""
     last = r.weeks[-1] - DAY
@@ -189,27 +157,13 @@ def prune_days(r: Rehearsal) -> str:
     return seen
 
 
-def answer_statements(r: Rehearsal) -> str:
-    """Record what BigQuery says to statements that stand-ins answer in its place."""
-    answers = {}
-    for sql in STATEMENTS.read_text("utf-8").splitlines():
-        try:
-            [row] = r.warehouse.rows(sql)
-            answers[sql] = str(row["x"])
-        except PropensityError as refusal:
-            answers[sql] = f"refused: {refusal.message}"
-    return json.dumps(answers, ensure_ascii=False)
-
-
 # The last ones: the steps have left lines of every function, and a schedule stays.
 QUESTIONS = {
     "a second plan is empty": plan_again,
     "private functions": refuse_strangers,
     "no useless retries": spare_retries,
     "runs outlast their caller": go_on,
-    "Google's Data Manager": validate,
     "constants prune days": prune_days,
-    "what BigQuery answers": answer_statements,
     "permissions": have_permissions,
     "a retry has the time of its call": keep_the_time,
 }

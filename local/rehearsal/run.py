@@ -47,13 +47,11 @@ class Rehearsal:
     What steps and questions share.
 
     Attributes:
-        named: The settings of the deployment that is rehearsed for; None without one.
         weeks: Dates of predictions.
         user: A user with a prediction; empty before there is one.
     """
 
     place: GoogleCloud
-    named: Path | None = None
     weeks: list[date] = field(default_factory=list)
     user: str = ""
 

@@ -388,12 +388,12 @@ class Stack:
         """Yield name, command, environment and folder of all that is to run."""
         folder = self.state.folder
         parent = [] if self._stays else ["--parent", str(os.getpid())]
+        buckets = {"STORAGE_EMULATOR_HOST": self.url("storage")}
         for service, words in {
             "bigquery": [
                 f"--grpc-port={self.port('bigquery_storage')}",
                 f"--project={self.options.project}",
                 f"--data-dir={folder / 'bigquery'}",
-                f"--storage={self.url('storage')}",
             ],
             "storage": [
                 f"--data-dir={folder / 'storage'}",
@@ -403,7 +403,7 @@ class Stack:
         }.items():
             port = ["--port", str(self.port(service))]
             module = [sys.executable, "-m", f"local.emulators.{service}"]
-            yield service, module + port + words + parent, {}, ROOT
+            yield service, module + port + words + parent, buckets, ROOT
         secret = {SECRET: os.environ[SECRET]} if SECRET in os.environ else {}
         for function in self.functions:
             target = function.target

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from commands.cli import main
+from local.exports.sources import replace_table
 from propensity.trying import tables
 from tests.propensity.trying.first_look.tables import NAMES, customers
 from tests.support.deployment import entered
@@ -57,8 +59,7 @@ def test_a_table_is_tried_within_bounds(folder, deployment, monkeypatch, capsys)
     bigquery.location = "EU"
     bigquery.create_dataset("abroad")
     name = f"{deployment.project}.abroad.customers"
-    loaded = json.loads(customers().to_json(orient="records", date_format="iso"))
-    bigquery.load_table_from_json(loaded, name).result()
+    replace_table(bigquery, name, pa.Table.from_pandas(customers()))
     with entered(deployment.environment):
         assert main(["try", name, *OPTIONS]) == 0
         monkeypatch.setattr(tables, "MAXIMUM_ROWS", 100)

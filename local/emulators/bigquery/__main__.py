@@ -23,22 +23,12 @@ GARBAGE = 100_000
 
 
 class Buckets:
-    """Cloud Storage at an address, whose client is opened for the first export."""
-
-    def __init__(self, project: str, address: str) -> None:
-        self._project = project
-        self._address = address
+    """Cloud Storage, by STORAGE_EMULATOR_HOST; its client is opened for an export."""
 
     def bucket(self, name: str) -> Any:
-        from google.auth.credentials import AnonymousCredentials
         from google.cloud.storage import Client
 
-        client = Client(
-            project=self._project,
-            credentials=AnonymousCredentials(),
-            client_options={"api_endpoint": self._address},
-        )
-        return client.bucket(name)
+        return Client(project="local").bucket(name)
 
 
 def main() -> None:
@@ -47,20 +37,13 @@ def main() -> None:
     parser.add_argument("--project", required=True, help="of names without one")
     # DuckDB locks its files: a folder has one process at a time.
     parser.add_argument("--data-dir", type=Path, required=True, help="folder of data")
-    parser.add_argument("--storage", default="", help="URL of Cloud Storage")
     options = options_of_child(parser)
     # It warns of every property that DuckDB has no use for.
     logging.getLogger("sqlglot").setLevel(logging.ERROR)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     folder = options.data_dir.resolve()
-    if (folder / "emulator.duckdb").exists():
-        sys.exit(
-            "This state is of an earlier version, whose tables cannot be read. Start "
-            "anew: `make clean` removes all states"
-        )
     folder.mkdir(parents=True, exist_ok=True)
-    buckets = Buckets(options.project, options.storage)
-    ground = BigQuery(options.project, buckets, folder=folder, asks_google=True)
+    ground = BigQuery(options.project, Buckets(), folder=folder, asks_google=True)
     threading.Thread(target=ground.start_google, daemon=True).start()
     jobs = Jobs(ground)
     service = Service(ground, jobs, folder / "scratch")

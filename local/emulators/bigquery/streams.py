@@ -19,6 +19,7 @@ from typing import Any
 import grpc
 import pyarrow as pa
 from google.api_core import exceptions as api
+from google.cloud import bigquery
 from google.cloud.bigquery_storage_v1 import types
 
 from local.emulators.bigquery.jobs import Jobs, Kept, problem_of
@@ -91,12 +92,10 @@ class Reads:
             if rows is None:
                 raise api.NotFound(f"Not found: the result of {path[2]}")
             return rows.select(names) if names else rows
-        # A restriction is a condition of BigQuery's SQL.
-        columns = ", ".join(f"`{name}`" for name in names)
-        sql = f"SELECT {columns if names else '*'} FROM `{'.'.join(path)}`"
         if options.row_restriction:
-            sql += f" WHERE {options.row_restriction}"
-        return self.ground.query(sql).rows.table
+            raise api.BadRequest("Rows are not restricted on this machine")
+        fields = [bigquery.SchemaField(name, "") for name in names]
+        return self.ground.list_rows(".".join(path), fields).table
 
     def read_rows(self, request: Any, _: Any) -> Iterator[Any]:
         rows = self._rows.find(request.read_stream)
@@ -234,46 +233,29 @@ def serve(ground: BigQuery, jobs: Jobs, port: int) -> Any:
     reads = Reads(ground, jobs)
     writes = Writes(ground)
     unary = grpc.unary_unary_rpc_method_handler
-    services = {
+    services: dict[str, dict[str, tuple[Any, Any]]] = {
         "Read": {
-            "CreateReadSession": _handler(
-                unary,
-                reads.create_session,
-                types.CreateReadSessionRequest,
-            ),
-            "ReadRows": _handler(
-                grpc.unary_stream_rpc_method_handler,
-                reads.read_rows,
-                types.ReadRowsRequest,
-            ),
+            "CreateReadSession": (unary, reads.create_session),
+            "ReadRows": (grpc.unary_stream_rpc_method_handler, reads.read_rows),
         },
         "Write": {
-            "CreateWriteStream": _handler(
-                unary, writes.create, types.CreateWriteStreamRequest
-            ),
-            "AppendRows": _handler(
-                grpc.stream_stream_rpc_method_handler,
-                writes.append,
-                types.AppendRowsRequest,
-            ),
-            "FinalizeWriteStream": _handler(
-                unary, writes.finalize, types.FinalizeWriteStreamRequest
-            ),
-            "BatchCommitWriteStreams": _handler(
-                unary, writes.commit, types.BatchCommitWriteStreamsRequest
-            ),
+            "CreateWriteStream": (unary, writes.create),
+            "AppendRows": (grpc.stream_stream_rpc_method_handler, writes.append),
+            "FinalizeWriteStream": (unary, writes.finalize),
+            "BatchCommitWriteStreams": (unary, writes.commit),
         },
     }
     server = grpc.server(
         futures.ThreadPoolExecutor(THREADS, "grpc"),
         options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", -1)],
     )
-    server.add_generic_rpc_handlers(
-        [
-            grpc.method_handlers_generic_handler(f"{SERVICE}{name}", methods)
-            for name, methods in services.items()
-        ]
-    )
+    for service, methods in services.items():
+        handlers = {
+            name: _handler(kind, function, getattr(types, f"{name}Request"))
+            for name, (kind, function) in methods.items()
+        }
+        generic = grpc.method_handlers_generic_handler(f"{SERVICE}{service}", handlers)
+        server.add_generic_rpc_handlers([generic])
     server.add_insecure_port(f"{HOST}:{port}")
     server.start()
     return server

@@ -247,7 +247,7 @@ class Warehouse:
                     "event_timestamp": time + 100 * place + number,
                 }
                 rows += event.copies * [row | event.fields]
-        self.ground.empty([self.shards])
+        self.warehouse.execute("TRUNCATE TABLE shards")
         self.ground.append(self.shards, pa.Table.from_pylist(rows, self.schema))
 
     def _digest(self, changed: list[int], present: list[int], span: int) -> None:
@@ -273,7 +273,7 @@ class Warehouse:
 
     def bring(self, tables: Mapping[date, pa.Table]) -> None:
         """Let tables of neighbouring days come, and digest a month of them at once."""
-        self.ground.empty([self.shards])
+        self.warehouse.execute("TRUNCATE TABLE shards")
         for day, rows in tables.items():
             suffix = pa.array([f"{day:%Y%m%d}"] * len(rows))
             self.ground.append(self.shards, rows.append_column("table_suffix", suffix))

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import pyarrow as pa
 import pytest
 
 from commands.cli import main
+from local.exports.sources import replace_table
 from propensity.audience import declared, run
 from propensity.audience.destinations import files
 from propensity.audience.destinations.files import CsvFiles, workbook_of_members
@@ -228,7 +230,8 @@ def addresses(deployment: Deployment) -> Iterator[dict[str, str]]:
         user = f"u{number:03}"
         customer = {"customer_id": user, "email": f"{user}@example.com"}
         rows.append({**customer, "agreed_to_mail": number % 10 > 0})
-    client.load_table_from_json(rows, "crm.customers").result()
+    table = pa.Table.from_pylist(rows)
+    replace_table(client, f"{client.project}.crm.customers", table)
     yield {row["customer_id"]: row["email"] for row in rows if row["agreed_to_mail"]}
     client.delete_table("crm.customers")
 
