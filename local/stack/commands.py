@@ -118,14 +118,14 @@ def _option(stack: Stack) -> str:
 
 def example_user(stack: Stack) -> str:
     """Return a user that has a prediction; a placeholder without any."""
-    import requests
+    from google.api_core.exceptions import NotFound
 
-    project = f"{stack.url('bigquery')}/bigquery/v2/projects/{stack.options.project}"
-    dataset = f"{project}/datasets/{stack.options.dataset}"
-    table = f"{dataset}/tables/ma_predictions_table/data"
-    parameters = {"maxResults": "1", "selectedFields": "user_id"}
-    with contextlib.suppress(OSError, ValueError):
-        rows = requests.get(table, parameters, timeout=5).json().get("rows", [])
-        for row in rows:
-            return quote(str(row["f"][0]["v"]), safe="")
+    from propensity.gcp.warehouse import Warehouse
+    from propensity.settings import Settings
+
+    warehouse = Warehouse.open(Settings.from_environment(stack.environment))
+    table = f"{stack.options.dataset}.ma_predictions_table"
+    with contextlib.closing(warehouse), contextlib.suppress(NotFound):
+        for row in warehouse.client.list_rows(table, max_results=1):
+            return quote(str(row["user_id"]), safe="")
     return "SOME_USER"
