@@ -19,18 +19,17 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from google.cloud import bigquery
 
 from local.ground.sandbox import Sandbox, opened
 from offline.usecases import evaluator, googlesql, made_up
 from offline.usecases.check import AS_OF
 from propensity import usecases
 from propensity.gcp.queries import type_of_parameter
+from propensity.gcp.session import session_of
 from propensity.settings import Settings
 from propensity.statements import joined, parameters_of
 from propensity.streaming.events.values import microseconds_of
 from propensity.tables import every
-from propensity.tables.export_names import VIEW
 from tests.test_googlesql import known_relations, put_in, statements, written
 
 pytestmark = [pytest.mark.timeout(1_200), pytest.mark.usefixtures("analyzer")]
@@ -40,9 +39,9 @@ DAYS = [AS_OF - timedelta(days=days) for days in (0, 0, 1, 7, 7, 14, 21, 28)]
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
 ROWS = 40
 USE_CASE = "ga4_purchase"
-DATASET = "sandbox.propensity"
+DATASET = ("sandbox", "propensity")
 SETTINGS = Settings(project="sandbox")
-EXPORTED = ("ga_user_days", "ga_conversions", "ga_digested_days")
+EXPORTED = ("ga_events", "ga_user_days", "ga_conversions", "ga_digested_days")
 QUERIES = ("SELECT", "WITH", "(", "CREATE", "INSERT")
 # These name users that others leave out.
 FEW = {"ga_refusals": 2, "suppressed_users": 1}
@@ -81,7 +80,6 @@ ARROW_TYPES = {
     "DATE": pa.date32(),
     "TIMESTAMP": pa.timestamp("us", tz="UTC"),
 }
-Given = Mapping[str, tuple[str, Any]]
 _QUERY = re.compile(r"^\s*\(?\s*(SELECT|WITH)\b", re.MULTILINE)
 _CREATED = re.compile(r"\s*CREATE (?:OR REPLACE )?TEMP TABLE (\w+)")
 _NOW = re.compile(r"CURRENT_TIMESTAMP\(\)")
@@ -116,7 +114,7 @@ def texts_of(column: str) -> list[str]:
     if keys:
         return [json.dumps(dict.fromkeys(keys, text)) for text in ("a", "3")]
     lines = re.findall(rf"\b{column}\b[^\n]{{0,60}}", code)
-    compared = re.findall(r"'([\w .@:/-]{1,30})'", "".join(lines))
+    compared = re.findall(r"'([\w .@:/-]{1,30})'", "\n".join(lines))
     return sorted(set(compared)) if compared else ["a", "b"]
 
 
@@ -164,31 +162,27 @@ class Package:
     """The tables that statements read, in a BigQuery of this process."""
 
     def __init__(self, sandbox: Sandbox) -> None:
-        self.client = sandbox.warehouse.client
+        self.sandbox = sandbox
+        self.warehouse = sandbox.warehouse
         self.types = dict(known_relations())
         self.tables: dict[str, pa.Table] = {}
         self.judged = Counter[str]()
-        made = made_up.events(usecases.load("ga4_purchase"), AS_OF)
+        made = made_up.events(usecases.load(USE_CASE), AS_OF)
         sandbox.load(row for row in made if row["user_id"] in USERS)
 
-    def add(self, name: str) -> None:
-        """Fill a table, if it is not there."""
-        if name in self.tables:
-            return
-        if name == VIEW:
-            exported = "SELECT * FROM ga_events WHERE table_suffix >= '0'"
-            rows = self.rows(exported, {}, [])
-        elif name in EXPORTED:
-            rows = self.client.list_rows(f"{DATASET}.{name}").table
-        else:
-            rows = self._drawn(name)
-        self.tables[name] = rows.select(list(self.types[name]))
+    def table(self, name: str) -> pa.Table:
+        """Return a table, which is filled the first time."""
+        if name not in self.tables:
+            exported = name in EXPORTED
+            rows = self.sandbox.rows_of(name) if exported else self._drawn(name)
+            self.tables[name] = rows.select(list(self.types[name]))
+        return self.tables[name]
 
     def _drawn(self, name: str) -> pa.Table:
         columns = [f"`{one}` {kind}" for one, kind in self.types[name].items()]
         create = f"CREATE OR REPLACE TABLE `{name}` ({', '.join(columns)})"
-        self.rows(create, {}, [])
-        schema = self.client.list_rows(f"{DATASET}.{name}").table.schema
+        self.warehouse.execute(create)
+        schema = self.sandbox.rows_of(name).schema
         values = Values(name)
         key = KEYS.get(name, ())
         rows = {}
@@ -200,28 +194,8 @@ class Package:
                 )
             rows[tuple(row[column] for column in key) or number] = row
         drawn = pa.Table.from_pylist([*rows.values()], schema)
-        self.client.append(tuple(f"{DATASET}.{name}".split(".")), drawn)
+        self.warehouse.client.append((*DATASET, name), drawn)
         return drawn
-
-    def rows(self, sql: str, given: Given, session: list[str]) -> pa.Table:
-        """Return what the local BigQuery answers, in a session that it may begin."""
-        config = bigquery.QueryJobConfig(default_dataset=DATASET)
-        parameters = []
-        for name, (kind, value) in given.items():
-            part = kind.removeprefix("ARRAY<").removesuffix(">")
-            if part == kind:
-                one = bigquery.ScalarQueryParameter(name, kind, value)
-            else:
-                one = bigquery.ArrayQueryParameter(name, part, value)
-            parameters.append(one)
-        config.query_parameters = parameters
-        config.create_session = not session
-        if session:
-            property_ = bigquery.ConnectionProperty("session_id", session[0])
-            config.connection_properties = [property_]
-        job = self.client.query(sql, job_config=config)
-        session[:] = [job.session_info.session_id]
-        return job.rows.table
 
 
 def given_to(label: str, text: str) -> dict[str, tuple[str, Any]]:
@@ -247,39 +221,37 @@ def differences(package: Package, label: str) -> Iterator[str]:
     """Yield the first rows of a script's queries that differ."""
     text = texts()[label]
     given = given_to(label, text)
-    tables = dict(package.tables)
+    tables: dict[str, pa.Table] = {}
     types = dict(package.types)
-    session: list[str] = []
-    for one in statements(text):
-        code = _NOW.sub(f"TIMESTAMP '{NOW}'", _COMMENT.sub("", one))
-        query = _QUERY.search(code)
-        if query is None or not code.lstrip().startswith(QUERIES):
-            continue
-        sql = code[query.start() :]
-        read = {name: given[name] for name in given if f"@{name}" in sql}
-        for name in googlesql.tables_of(sql):
-            if name not in tables:
-                package.add(name)
-                tables[name] = package.tables[name]
-        kinds = {name: kind for name, (kind, _) in read.items()}
-        columns = googlesql.columns(sql, types, kinds)
-        created = _CREATED.match(code)
-        if created:
-            package.rows(code, read, session)
-            here = package.rows(f"SELECT * FROM {created[1]}", {}, session)
-        else:
-            here = package.rows(sql, read, session)
-        # The columns of USING come first in Google's *, which nothing here relies on.
-        if set(here.column_names) == columns.keys():
-            here = here.select(list(columns))
-        expected = evaluator.rows_of(sql, tables, types, read)
-        found = evaluator.difference(here, expected)
-        if found:
-            yield found
-        package.judged[label] += len(expected)
-        if created:
-            tables[created[1]] = here
-            types[created[1]] = columns
+    with session_of(package.warehouse) as session:
+        for one in statements(text):
+            code = _NOW.sub(f"TIMESTAMP '{NOW}'", _COMMENT.sub("", one))
+            query = _QUERY.search(code)
+            if query is None or not code.lstrip().startswith(QUERIES):
+                continue
+            sql = code[query.start() :]
+            read = {name: given[name] for name in given if f"@{name}" in sql}
+            values = {name: value for name, (_, value) in read.items()}
+            for name in googlesql.tables_of(sql).difference(tables):
+                tables[name] = package.table(name)
+            kinds = {name: kind for name, (kind, _) in read.items()}
+            columns = googlesql.columns(sql, types, kinds)
+            created = _CREATED.match(code)
+            if created:
+                session.execute(code, values)
+                here = session.table(f"SELECT * FROM {created[1]}")
+                tables[created[1]] = here.select(list(columns))
+                types[created[1]] = columns
+            else:
+                here = session.table(sql, values)
+            # The columns of USING come first in Google's *; nothing here relies on it.
+            if set(here.column_names) == columns.keys():
+                here = here.select(list(columns))
+            expected = evaluator.rows_of(sql, tables, types, read)
+            found = evaluator.difference(here, expected)
+            if found:
+                yield found
+            package.judged[label] += len(expected)
 
 
 @pytest.fixture(scope="module")
