@@ -188,3 +188,24 @@ def test_a_user_without_an_address_is_rejected_and_stops_nobody(deployment, crm,
     assert done["tallies"]["add"]["rejected"] == {"no email": 2}
     assert rows["u199"] == rows["u197"] == "rejected"
     assert len(receiver.users) == 8
+
+
+def test_an_address_that_one_of_two_entries_may_have_added_is_taken_off(
+    deployment, crm
+):
+    """The receiver rejects an address that it was sent twice, and may have it once."""
+    of_one = "SELECT user_id, 'ana@x.example' AS email FROM publication"
+    of_others = (
+        "SELECT user_id, CONCAT(user_id, '@x.example') AS email FROM publication"
+    )
+    with Playing() as receiver:
+        folder = by_email(crm(receiver, remove=True))
+        (folder / "winback.sql").write_text(of_one)
+        receiver.answers = [(200, {}, {"errors": [{"id": "ana@x.example"}]})]
+        done = send(deployment, folder, top=2, control="0%")
+        (folder / "winback.sql").write_text(of_others)
+        next_week(deployment, {"u001": 0.5, "u002": 0.4})
+        send(deployment, folder, top=2, control="0%")
+
+    assert done["tallies"]["add"]["rejected"] == {"rejected": 2}
+    assert [method for method, *_ in receiver.heard] == ["POST", "DELETE", "POST"]
