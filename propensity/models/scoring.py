@@ -26,8 +26,8 @@ from propensity.models.encoder import Encoder
 from propensity.models.encoding import Floats, check_features, floats_of
 
 # Large enough to make the cost of a call to scikit-learn small per row, small enough
-# for a chunk of thirty features to stay in the cache.
-CHUNK_ROWS = 16_384
+# for a chunk of fifty features to stay in the cache, which each tree reads again.
+CHUNK_ROWS = 4_096
 
 ScoredBatch = tuple[pa.RecordBatch, Floats]
 
