@@ -22,9 +22,6 @@ from local.ground.sql import define, quoted
 SUFFIX = ".duckdb"
 # Rows that are in memory at once, and that a small result has at most.
 BATCH_ROWS = 10_000
-# DuckDB's memory: what is beyond it lies in the folder while a statement runs. Features
-# of 70,000 orders would take five gigabytes.
-MEMORY = "1536MiB"
 # DuckDB's words for two who change a table at once.
 CONFLICT = "Could not serialize access"
 # DuckDB's word for the kind of an error.
@@ -69,8 +66,10 @@ class Database:
         self.scratch = scratch
         self.root.execute(f"ATTACH '{scratch / 'gathered'}{SUFFIX}' AS gathered")
         self.root.execute("SET GLOBAL checkpoint_threshold = '64MB'")
-        memory = os.environ.get("PROPENSITY_LOCAL_MEMORY", MEMORY)
-        self.root.execute(f"SET GLOBAL memory_limit = '{memory}'")
+        # What a statement needs beyond it lies in the folder; loaded days cannot.
+        memory = os.environ.get("PROPENSITY_LOCAL_MEMORY")
+        if memory:
+            self.root.execute(f"SET GLOBAL memory_limit = '{memory}'")
         self.root.execute(f"SET GLOBAL temp_directory = '{scratch / 'duckdb'}'")
         for file in sorted(folder.glob(f"*{SUFFIX}")):
             self.attach(file.name.removesuffix(SUFFIX))
