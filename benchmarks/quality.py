@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -344,3 +345,7 @@ def lines() -> Iterator[Line]:
             everybody = played(shop)
             for rivals in (everybody, active(everybody)):
                 yield from compared(rivals)
+            # Of all shops until now.
+            largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+            memory = {"ours": [largest * 1024 / 1e9]}
+            yield Line(f"{everybody.name}: local mode's largest process", "GB", memory)
