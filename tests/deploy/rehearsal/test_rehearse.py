@@ -251,15 +251,6 @@ def asked_of_bigquery() -> Any:
     )
 
 
-def test_what_bigquery_answers_is_recorded(asked_of_bigquery):
-    """Thirty statements, also those that it refuses."""
-    answers = json.loads(questions.answer_statements(asked_of_bigquery))
-
-    assert len(answers) == 30
-    assert answers["SELECT ROUND(2.5) AS x"] == "3.0"
-    assert answers["SELECT CAST('x' AS INT64) AS x"].startswith("refused: ")
-
-
 @pytest.mark.parametrize(("bytes_of_all", "prunes"), [(20, True), (1, False)])
 def test_whether_constants_prune_days_decides_the_bill(
     asked_of_bigquery, monkeypatch, bytes_of_all, prunes
