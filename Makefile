@@ -1,6 +1,6 @@
 # `make` alone lists the targets. Each sets up what it needs, once.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-deploy demo up down status doctor test test-install test-long promises imports check format bench docs outputs pictures site clean
+.PHONY: help setup setup-deploy demo up down status doctor test test-install test-long promises golden imports check format bench docs outputs pictures site clean
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 # Where it is set, each process of the tests would compile all tests anew: 9 s of 13.
@@ -74,6 +74,9 @@ test-long: setup ## run the tests that take minutes: processes killed, deploys, 
 
 promises: setup ## break each promise of users, and see its test fail: ONLY=WORDS, BREAKS=FILE
 	@$(BIN)/python -m tests.promises $${ONLY:+--only "$$ONLY"} $${BREAKS:+--breaks "$$BREAKS"}
+
+golden: setup ## write the pages that tests compare anew, in tests/golden: read the difference
+	@GOLDEN=1 $(BIN)/python -m pytest -n 0 -q $$(grep -rl --include='test_*.py' same_as_golden tests)
 
 # Collected, a test is imported, and all that it tests.
 imports: setup ## import every module, and run no test

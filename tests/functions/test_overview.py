@@ -9,8 +9,6 @@ from decimal import Decimal
 
 import pytest
 
-from propensity.pages.findings import PAGE as PAGE_OF_FINDINGS
-from propensity.pages.findings import meanings
 from propensity.registry.leases import name_of
 from propensity.tables.audiences import AUDIENCE_LIFT, AUDIENCE_PLANS, PROGRAMME_LIFT
 from propensity.tables.models import EVALUATION
@@ -18,6 +16,7 @@ from propensity.timeframe import DAY
 from tests.deploy.monitoring import raised
 from tests.functions.audiences import join
 from tests.support.deployment import Deployment
+from tests.support.golden import same_as_golden
 from tests.support.receivers import Playing
 from tests.support.rows import append_rows, log_request, publish
 
@@ -41,6 +40,18 @@ LIFT = {
     "revenue_difference_low": -18.83,
     "revenue_difference_high": 19.48,
 }
+WEEK_ROW = {
+    "use_case": "ga4_purchase",
+    "week": MONDAY - WEEK,
+    "prediction_as_of": MONDAY - WEEK,
+    "prediction_scored_at": NOW,
+    "users": 1000,
+    "conversions": 80,
+    "base_rate": 0.08,
+    "mean_probability": 0.079,
+    "conversions_low": 60,
+    "conversions_high": 100,
+}
 
 
 @pytest.fixture
@@ -52,6 +63,11 @@ def chat() -> Iterator[Playing]:
 def texts_of(chat: Playing) -> list[str]:
     """Return the messages that came."""
     return [json.loads(body)["text"] for _, _, _, body in chat.heard]
+
+
+def lined(*sentences: str) -> str:
+    """Return what a person reads, each use case's findings on lines of their own."""
+    return "\n".join(sentences).replace(". Wh", ".\nWh")
 
 
 @pytest.fixture
@@ -93,19 +109,7 @@ def deployment(borrow_deployment, chat, tmp_path) -> Deployment:
             reason="words of a stranger",
             recorded_at=NOW,
         )
-    week = {
-        "use_case": "ga4_purchase",
-        "week": MONDAY - WEEK,
-        "prediction_as_of": MONDAY - WEEK,
-        "prediction_scored_at": NOW,
-        "users": 1000,
-        "conversions": 80,
-        "base_rate": 0.08,
-        "mean_probability": 0.079,
-        "conversions_low": 60,
-        "conversions_high": 100,
-    }
-    append_rows(deployment.warehouse, EVALUATION, [week])
+    append_rows(deployment.warehouse, EVALUATION, [WEEK_ROW])
     return deployment
 
 
@@ -115,105 +119,57 @@ class TestMessage:
         dashboard, which the run writes into the bucket. No user is named in either."""
         answer = deployment.run("overview", MONDAY)
         [text] = texts_of(chat)
-        brought, verdict, needs, chosen, link = text.splitlines()
         pages = deployment.artifacts.names("dashboard/")
 
         assert answer["weekly_message"] == "sent"
         assert answer["sentences"] == text.splitlines()
-        assert brought.startswith("What contacting brought: Contacting 681 users ")
-        assert "brought 218 USD more" in brought
-        assert "their first contacts cost 341 USD" in brought
-        assert "79 expected, 60 to 100 in 19 weeks of 20; actual: 80, as exp" in verdict
-        assert "(week from 8 Jun 2026 on): 1 expected." in verdict
-        assert "Audience winback has 1 pending user" in needs
-        assert "winback: 1 user, and a control group of 1" in chosen
-        bucket = deployment.settings.bucket
-        assert link.endswith(f"/{bucket}/dashboard/index.html")
         assert "stranger" not in text
         assert answer["pages"] == len(pages)
         assert "dashboard/use-case-ga4_purchase.html" in pages
         for said in [text] + [deployment.read(name).decode() for name in pages]:
             assert USER not in said
+        same_as_golden("message", {"on Monday": lined(text)})
 
-    def test_a_message_says_of_each_finding_what_it_means(self, deployment):
-        """For the list, and who does what by when. Also of an audience that stopped on
-        another day of the week."""
-        later = MONDAY + 2 * WEEK
-        harms = {**LIFT, "audience": "harms", "verdict": "harms"}
-        append_rows(deployment.warehouse, AUDIENCE_LIFT, [harms])
-        lease = b'{"state": "failed", "error": "AudienceStopped"}'
-        name = name_of("ga4_purchase", "audiences", later - 4 * DAY)
-        deployment.artifacts.create(name, lease)
-        [_, _, needs, *_] = deployment.run("overview", later)["sentences"]
-
-        for word in ("audience_not_sent", "harms", "run_missed_predictions"):
-            assert str(meanings()[word]) in needs
-        assert needs.endswith(f" Whose is it? {PAGE_OF_FINDINGS}.")
-
-    def test_a_message_says_whose_it_is_below_what_it_names(self, deployment):
-        """Of five findings, too."""
-        for number in range(3):
-            harms = {**LIFT, "audience": f"harms_{number}", "verdict": "harms"}
-            append_rows(deployment.warehouse, AUDIENCE_LIFT, [harms])
-        five = deployment.run("overview", MONDAY)["sentences"][2]
-        week = {"use_case": "ga4_purchase", "week": MONDAY - WEEK, "users": 1000}
-        week |= {"prediction_as_of": MONDAY - WEEK, "prediction_scored_at": NOW}
-        week |= {"conversions": 20, "mean_probability": 0.08, "conversions_low": 60}
-        week |= {"conversions_high": 100, "evaluated_at": NOW}
-        append_rows(deployment.warehouse, EVALUATION, [week])
-        six = deployment.run("overview", MONDAY, force=True)["sentences"][2]
-
-        whose = f"Whose is it? {PAGE_OF_FINDINGS}."
-        assert "more are on" not in five
-        assert five.endswith(f" {whose}")
-        assert six.endswith(f"1 more are on the dashboard. {whose}")
-        assert "is far off: 80 expected, 60 to 100 in 19 weeks of 20; actual" in six
-
-    def test_an_export_that_has_stopped_is_named_instead_of_what_follows(
-        self, deployment
-    ):
-        """By what 05 found out on a day of the week."""
-        later = MONDAY + 14 * DAY
-        lease = {"state": "done", "answer": {"export_age_days": 11}}
-        name = name_of("ga4_purchase", "audiences", later - DAY)
-        deployment.artifacts.create(name, json.dumps(lease).encode())
-        needs = deployment.run("overview", later)["sentences"][2]
-
-        assert "lacks all since" in needs
-        assert str(meanings()["export_stopped"]) in needs
-        assert "No predictions since" not in needs
-
-    def test_a_message_tells_audiences_of_one_name_apart(self, deployment, tmp_path):
-        """Otherwise a person would stop the wrong one. A sum of two use cases is told
-        once."""
+    def test_a_message_names_what_needs_a_person(self, deployment, tmp_path):
+        """At most five findings, with what they mean, and below them whose they are.
+        Audiences of one name are told apart: otherwise a person would stop the wrong
+        one. Sums of audiences that share users can't be reconciled with their total,
+        which stands alone."""
         folder = tmp_path / "ga4_value" / "audiences"
         folder.mkdir(parents=True)
         (folder / "winback.toml").write_text('destination = "bucket"\ntop = 2\n')
-        harms = {**LIFT, "use_case": "ga4_value", "verdict": "harms"}
-        append_rows(deployment.warehouse, AUDIENCE_LIFT, [harms])
         deployment.artifacts.create(
             "audiences/stopped.json", b'{"audiences": ["ga4_value/winback"]}'
         )
-        said = deployment.run("overview", MONDAY)["sentences"]
-        brought, _, needs, chosen, _ = said
-
-        assert "winback of ga4_purchase: Contacting" in brought
-        assert "winback of ga4_value: Contacting" in brought
-        quarter = "What will users spend in the next 91 days?"
-        assert f"{quarter}: Audience winback does harm." in needs
-        assert f"{quarter}: Audience winback is stopped." in needs
-        assert "send winback --use-case ga4_purchase" in needs
-        assert "winback of ga4_purchase: 1 user, and" in chosen
-
-    def test_a_message_opens_with_the_total_alone(self, deployment):
-        """Sums of audiences that share users can't be reconciled with it."""
+        mailing = {**LIFT, "audience": "mailing"}
+        harms = {**LIFT, "use_case": "ga4_value", "verdict": "harms"}
+        append_rows(deployment.warehouse, AUDIENCE_LIFT, [mailing, harms])
         together = {**LIFT, "control_group": "winback", "period": "all"}
         together["audiences"] = ["mailing", "winback"]
         append_rows(deployment.warehouse, PROGRAMME_LIFT, [together])
-        brought = deployment.run("overview", MONDAY)["sentences"][0]
+        five = deployment.run("overview", MONDAY)["sentences"]
+        far_off = WEEK_ROW | {"conversions": 20, "evaluated_at": NOW}
+        append_rows(deployment.warehouse, EVALUATION, [far_off])
+        six = deployment.run("overview", MONDAY, force=True)["sentences"]
 
-        assert brought.count("Contacting") == 1
-        assert "(mailing, winback): Contacting 681 users" in brought
+        parts = {"five findings": lined(*five), "six findings": lined(*six[1:3])}
+        same_as_golden("message-needs", parts)
+
+    def test_a_message_names_what_has_stopped(self, deployment):
+        """A delivery that stopped on another day of the week, and then an export, as 05
+        found it out: that is named instead of what follows."""
+        later = MONDAY + 2 * WEEK
+        name = name_of("ga4_purchase", "audiences", later - 4 * DAY)
+        lease = b'{"state": "failed", "error": "AudienceStopped"}'
+        deployment.artifacts.create(name, lease)
+        delivery = deployment.run("overview", later)["sentences"][2]
+        name = name_of("ga4_purchase", "audiences", later - DAY)
+        lease = b'{"state": "done", "answer": {"export_age_days": 11}}'
+        deployment.artifacts.create(name, lease)
+        export = deployment.run("overview", later, force=True)["sentences"][2]
+
+        parts = {"a delivery": lined(delivery), "an export": lined(export)}
+        same_as_golden("message-stopped", parts)
 
     def test_a_message_is_sent_once_a_week(self, deployment, chat):
         """Whatever is repeated; a person can have it sent again. One of an earlier day

@@ -41,6 +41,8 @@ UPLIFT = {
 }
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
+# Each of them begins a line, as people see it.
+BLOCKS = {"h1", "h2", "h3", "p", "ul", "dl", "tr", "summary", "caption"}
 
 
 class StrictParser(HTMLParser):
@@ -55,6 +57,7 @@ class StrictParser(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
         self.open += [tag] if tag not in VOID else []
+        self.words += ["\f"] if tag in BLOCKS else []
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
