@@ -307,7 +307,7 @@ class GoogleCloud:
     # -- what questions ask ------------------------------------------------------------
 
     def logged(
-        self, wanted: str, *, since: datetime | None = None
+        self, wanted: str, *, since: datetime | None = None, at_least: int = 1
     ) -> list[dict[str, Any]]:
         """Return entries of the log, the newest first; wait minutes for some."""
         if since is None:
@@ -318,7 +318,23 @@ class GoogleCloud:
             text = self.gcloud("logging read", wanted, "--limit=1000", "--format=json")
             return json.loads(text) if text else []
 
-        return patiently(entries, bool)
+        return patiently(entries, lambda found: len(found) >= at_least)
+
+    def schedule(self, url: str, body: Mapping[str, Any]) -> None:
+        """Have a function called each minute, and once more if it fails."""
+        self.gcloud(
+            "scheduler jobs create http",
+            # deploy/teardown.sh removes what has such a name.
+            f"{self.deployment.prefix}-by-hand-0-0",
+            "--schedule=* * * * *",
+            f"--uri={url}/",
+            f"--message-body={json.dumps(body)}",
+            "--headers=Content-Type=application/json",
+            f"--oidc-service-account-email={self.deployment.account('scheduler')}",
+            f"--oidc-token-audience={url}",
+            "--max-retry-attempts=1",
+            f"--location={self.region}",
+        )
 
     # -- programs ----------------------------------------------------------------------
 
@@ -373,6 +389,7 @@ def planned(settings: Mapping[str, str], folder: Path) -> list[str]:
         place.script("call.sh", target)
     # This script takes its options first.
     lines += run(_script("operate.sh", "--dry-run", "versions")).stdout.splitlines()
+    place.schedule("https://ADDRESS", {})
     place.take_away()
     return lines
 

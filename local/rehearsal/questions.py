@@ -74,6 +74,42 @@ def refuse_strangers(r: Rehearsal) -> str:
     return seen
 
 
+def spare_retries(r: Rehearsal) -> str:
+    since = datetime.now(UTC)
+    answer = r.place.call("predictions", {"use_case": "nobody"}).answer
+    lines = r.place.logged(
+        f'resource.labels.job_id=~"^{r.place.deployment.prefix}-by-hand-" AND '
+        'jsonPayload."@type":"AttemptFinished"',
+        since=since,
+    )
+    if not lines or answer["error"] == "no_line":
+        raise NotTried("Cloud Scheduler or predictions wrote no line")
+    status = lines[0]["httpRequest"]["status"]
+    if status != 200:
+        raise No(
+            f"the scheduler got {status}, and would call again",
+            hint="A proxy may take the header X-CloudScheduler away",
+        )
+    return f"the line says {answer['error']}, and the scheduler got 200"
+
+
+def keep_the_time(r: Rehearsal) -> str:
+    """Call audiences of today, of which there are no predictions: they wait."""
+    place = r.place
+    since = datetime.now(UTC)
+    place.schedule(place.url("audiences"), {"use_case": SHOP})
+    name = place.deployment.name("audiences")
+    about = f'resource.labels.service_name="{name}" AND jsonPayload.due>"2"'
+    lines = place.logged(about, since=since, at_least=4)
+    dues = [line["jsonPayload"]["due"] for line in lines]
+    if len(dues) < 4:
+        raise NotTried(f"{len(dues)} calls came, and 4 are needed")
+    if len(set(dues)) == len(dues):
+        problem = "each call has a time of its own, so no retry has that of its call"
+        raise No(problem, hint=ISSUE)
+    return f"{len(dues)} calls have {len(set(dues))} times"
+
+
 def go_on(r: Rehearsal) -> str:
     body = f'{{"use_case": "{SHOP}", "as_of": "{r.weeks[-1]}", "force": true}}'
     since = datetime.now(UTC)
@@ -121,11 +157,13 @@ def prune_days(r: Rehearsal) -> str:
     return seen
 
 
-# The last one: the steps have left lines of every function.
+# The last ones: the steps have left lines of every function, and a schedule stays.
 QUESTIONS = {
     "a second plan is empty": plan_again,
     "private functions": refuse_strangers,
+    "no useless retries": spare_retries,
     "runs outlast their caller": go_on,
     "constants prune days": prune_days,
     "permissions": have_permissions,
+    "a retry has the time of its call": keep_the_time,
 }

@@ -301,11 +301,20 @@ def test_a_second_plan_is_empty_or_says_what_differs(place, actions, answer):
     assert ("changes policy.x" in said["seen"]) == (answer == "no")
 
 
+def called(*minutes: str) -> str:
+    """Return the log's lines of calls that were due in these minutes."""
+    lines = [{"jsonPayload": {"due": f"2025-06-17T10:0{one}:00Z"}} for one in minutes]
+    return json.dumps(lines)
+
+
 # Of the log: what it has, and the answer.
 DENIES = '[{"jsonPayload": {"outcome": "read", "message": "x denies access to y"}}]'
 LOGGED = [
     (questions.have_permissions, "[]", "not tried"),
     (questions.have_permissions, DENIES, "no"),
+    (questions.spare_retries, '[{"httpRequest": {"status": 200}}]', "yes"),
+    (questions.keep_the_time, called("1", "2", "3", "4"), "no"),
+    (questions.keep_the_time, called("1", "1", "2", "2"), "yes"),
 ]
 
 
@@ -316,6 +325,7 @@ def test_a_question_is_answered_yes_or_no(place, scratch, question, log, answer)
     late = ("logging read", "[]", 0, 1)
     refused = "2026-11-26T10:00:00Z\tbad_request\tno such use case\t\t"
     again(scratch, late, ("logging read", log, 0), ("call.sh", refused, 0))
-    rehearsal = Rehearsal(place=place)
+    again(scratch, ("run services", "https://audiences.example", 0))
+    rehearsal = Rehearsal(place=place, weeks=[date(2025, 6, 17)])
 
     assert asked("x", question, rehearsal, failure="not tried")["answer"] == answer
