@@ -67,9 +67,8 @@ class Database:
         self.root.execute(f"ATTACH '{scratch / 'gathered'}{SUFFIX}' AS gathered")
         self.root.execute("SET GLOBAL checkpoint_threshold = '64MB'")
         # What a statement needs beyond it lies in the folder; loaded days cannot.
-        memory = os.environ.get("PROPENSITY_LOCAL_MEMORY")
-        if memory:
-            self.root.execute(f"SET GLOBAL memory_limit = '{memory}'")
+        memory = os.environ.get("PROPENSITY_LOCAL_MEMORY", f"{_quarter()}B")
+        self.root.execute(f"SET GLOBAL memory_limit = '{memory}'")
         self.root.execute(f"SET GLOBAL temp_directory = '{scratch / 'duckdb'}'")
         for file in sorted(folder.glob(f"*{SUFFIX}")):
             self.attach(file.name.removesuffix(SUFFIX))
@@ -120,6 +119,12 @@ class Database:
             return pa.ipc.open_file(pa.memory_map(str(file))).read_all()
         finally:
             file.unlink()
+
+
+def _quarter() -> int:
+    # In bytes; what loads a year of a small shop needs 2 GB.
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(machine // 4, 2 * 1024**3)
 
 
 # A list's elements without a name, as FROM UNNEST(params) WHERE.
