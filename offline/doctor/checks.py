@@ -361,9 +361,7 @@ def check_audiences(exam: Examination) -> Iterator[Finding]:
         for listing in listed(deployment):
             if listing.audience not in continued:
                 yield Finding(
-                    f"{listing.users} users of audience {listing.audience} of "
-                    f"{use_case.name}, which has ended, are on the list of "
-                    f"{listing.destination}",
+                    f"{use_case.name}: {listing}, and the audience has ended",
                     f"propensity audience end {listing.audience} --use-case "
                     f"{use_case.name}",
                     check="ended",

@@ -252,9 +252,8 @@ def _opened(
             continue
         _check_sends(deployment, listing)
         raise RequestError(
-            f"{listing.users:,} users of {named.name} are on the list of "
-            f"{listing.destination}, and nobody would take them off, because the "
-            f"audience now goes to {destination.name}",
+            f"{listing}, and nobody would take them off, because the audience now goes "
+            f"to {destination.name}",
             hint="Restore the former name or destination, or take them off first: "
             f"propensity audience end {named.name} --destination "
             f"'{listing.destination}'",
@@ -309,9 +308,7 @@ def _check_sends(deployment: Deployment, listing: Listed) -> None:
     """Raise SendingStopped where the deployment sends nothing: users on a list wait."""
     if deployment.settings.sends == "no":
         raise errors.SendingStopped(
-            f"this deployment does not send (PROPENSITY_SENDS is no), so "
-            f"{listing.users:,} users of {listing.audience} stay on the list of "
-            f"{listing.destination}",
+            f"{listing}, and this deployment does not send (PROPENSITY_SENDS is no)",
             hint="To go on, set PROPENSITY_SENDS=yes and deploy",
             detail={"on_lists": listing.users},
         )
@@ -354,9 +351,8 @@ def _opened_to_remove(
         destination = opened(named, deployment, secret, columns=sorted(columns))
     if destination is None or REMOVE not in destination.actions:
         raise RequestError(
-            f"{listing.users:,} users of {name} are on the list of "
-            f"{listing.destination}, and no file in audiences/destinations has this "
-            "name and [remove]",
+            f"{listing}, and no file in audiences/destinations has this name and "
+            "[remove]",
             hint="Restore or correct the file. Or remove the users there yourself, "
             f"then record it: propensity audience end {name} --destination "
             f"'{listing.destination}' --removed-by-hand",

@@ -14,6 +14,7 @@ from propensity.audience import stop_file
 from propensity.audience.declared import FILES, check_name
 from propensity.audience.stop_file import ALL
 from propensity.errors import RequestError, SendingStopped
+from propensity.pages.words import plural
 from propensity.registry.deployment import Deployment
 
 
@@ -25,6 +26,10 @@ class Listed:
     destination: str
     users: int
     as_of: date
+
+    def __str__(self) -> str:
+        users = plural(self.users, "user")
+        return f"{self.destination} has {users} of {self.audience} on its list"
 
 
 def listed(deployment: Deployment) -> list[Listed]:

@@ -87,7 +87,7 @@ def _listed(what: str, parts: Sequence[str], none: str) -> str:
         return f"{what}: {none}"
     shown = list(parts[:MOST])
     if len(parts) > MOST:
-        shown.append(f"{len(parts) - MOST} more are on the dashboard.")
+        shown.append(f"The dashboard has {len(parts) - MOST} more.")
     return f"{what}: {' '.join(shown)}"
 
 

@@ -171,8 +171,7 @@ def _abandoned(run: Run, lists: Sequence[Listed]) -> list[dict[str, object]]:
                 continue
             why = f"the record of them ends on {ends}"
         message = (
-            f"{listing.users:,} users of {listing.audience} are on the list of "
-            f"{listing.destination}, but {why}. "
+            f"{listing}, but {why}. "
             f"Take them off: propensity audience end {listing.audience}"
         )
         stopped = errors.AudienceStopped.code

@@ -185,7 +185,7 @@ def test_a_person_is_told_of_a_list_before_its_record_expires(running, log_lines
     post(running)
     [message] = [one["message"] for one in log_lines() if one["severity"] == "ERROR"]
 
-    assert "1 users of long_ago are on the list of crm" in message
+    assert "crm has 1 user of long_ago on its list" in message
     assert "the record of them ends on" in message
 
 
