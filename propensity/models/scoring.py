@@ -27,7 +27,7 @@ from propensity.models.encoding import Floats, check_features, floats_of
 
 # Large enough to make the cost of a call to scikit-learn small per row, small enough
 # for a chunk of fifty features to stay in the cache, which each tree reads again.
-CHUNK_ROWS = 4_096
+CHUNK_ROWS = 8_192
 
 ScoredBatch = tuple[pa.RecordBatch, Floats]
 
