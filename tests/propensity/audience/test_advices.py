@@ -84,7 +84,7 @@ def test_an_audience_that_has_ended_is_taken_off_its_list(site, folder, sent):
     [(what, advice)] = found(site).items()
     play(advice)
 
-    assert "which has ended, are on the list" in what
+    assert "on its list, and the audience has ended" in what
     assert found(site) == {}
     assert {action for action, _ in sent.users} == {"add", "remove"}
 

@@ -209,7 +209,7 @@ class TestEnd:
     def test_a_person_records_a_removal(self, deployment, crm, undeclared):
         with Receiver() as receiver:
             send(deployment, crm(receiver), **BEST)
-            with pytest.raises(RequestError, match="10 users of winback are on") as no:
+            with pytest.raises(RequestError, match="has 10 users of winback on") as no:
                 end(deployment)
             (undeclared / "destinations" / "crm.toml").unlink()
             with pytest.raises(RequestError, match="no file in audiences/destinations"):
