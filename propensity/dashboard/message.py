@@ -112,9 +112,12 @@ def _verdicts(case: Case) -> Iterator[str]:
 
 def _chosen(case: Case, suffix: str) -> Iterator[str]:
     """Yield the audiences that were chosen last, with their sizes."""
-    for row in case.lists:
-        if case.as_of - row["as_of"] > NEWS:
+    told = set[str]()
+    for row in case.rows["audiences"]:
+        # The newest date comes first; audiences are sent on different days.
+        if row["audience"] in told or case.as_of - row["as_of"] > NEWS:
             continue
+        told.add(row["audience"])
         contacted = row["members"] - row["held_out"]
         text = f"{row['audience']}{suffix}: {plural(contacted, 'user')}"
         if row["held_out"]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -129,6 +129,16 @@ class TestMessage:
         for said in [text] + [deployment.read(name).decode() for name in pages]:
             assert USER not in said
         same_as_golden("message", {"on Monday": lined(text)})
+
+    def test_a_message_names_audiences_of_different_days(self, deployment):
+        """Each by its newest date: they are not all sent on Monday."""
+        for days in (4, 11):
+            join(deployment, MONDAY - timedelta(days), ["a"], [], audience="mailing")
+        chosen = deployment.run("overview", MONDAY)["sentences"][3]
+
+        assert "winback: 1 user, and a control group of 1" in chosen
+        assert chosen.count("mailing: 1 user, by predictions of 4 Jun 2026.") == 1
+        assert "28 May" not in chosen
 
     def test_a_message_names_what_needs_a_person(self, deployment, tmp_path):
         """At most five findings, with what they mean, and below them whose they are.
